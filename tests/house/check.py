@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""House rules that are tests. Prints a line for each, what breaks it, and "N passed, N failed"."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# The architecture: layers, lowest first. A file includes its own layer and those below it.
+# lib/src/X/… and lib/src/X.cpp and lib/include/kin/X.hpp belong to the part X.
+# docs/architecture.md changes in the same commit as this table.
+LAYERS = [
+    ["error", "log", "unique_fd", "base"],
+    ["waiting"],
+    ["memory"],
+    ["channel"],
+    ["os"],
+    ["serialize", "wire"],
+    ["connection", "sync", "shared", "queue"],
+    ["process", "wait"],
+    ["future", "nursery"],
+    ["pool"],
+    ["executor", "manager"],
+    ["kin"],
+]
+
+# lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
+DETAIL = {
+    "deadline.hpp": "base",
+    "export.hpp": "base",
+    "handle.hpp": "memory",
+    "members.hpp": "serialize",
+    "sendable.hpp": "serialize",
+}
+
+# What a part is called when its file's name is not its own.
+PART_OF = {
+    "worker": "nursery",
+    "server": "manager",
+}
+
+# Who may call what. A call is a plain or a :: call; os::fork() and child.kill() are our own.
+ONLY = {
+    "os/fork.cpp": ["fork", "_Fork", "vfork", "clone", "clone3", "posix_spawn", "SYS_clone", "SYS_clone3"],
+    "os/child.cpp": [
+        "waitid", "waitpid", "wait3", "wait4", "kill", "killpg", "tgkill", "pidfd_send_signal",
+        "SYS_waitid", "SYS_wait4", "SYS_kill", "SYS_tgkill", "SYS_pidfd_send_signal",
+    ],
+}
+
+FORBIDDEN_NAMES = {"util", "utils", "common", "helper", "helpers", "types"}
+SPDX = "SPDX-License-Identifier: BSL-1.0"
+SOURCES = {".cpp", ".hpp"}
+
+ROOT = Path(__file__).resolve().parents[2]
+INCLUDE = ROOT / "lib/include"
+SRC = ROOT / "lib/src"
+
+
+def tracked_files():
+    """The files of the project, with those that are about to be: not ignored, not yet added."""
+    git = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True, text=True, check=False,
+    ) if (ROOT / ".git").exists() else None
+    if git is not None and git.returncode == 0:
+        files = [ROOT / name for name in git.stdout.split("\0") if name]
+    else:  # an unpacked archive, or a checkout that git does not trust
+        files = [path for path in ROOT.rglob("*") if path.relative_to(ROOT).parts[0] not in ("build", ".git")]
+    return sorted(path for path in files if path.is_file())
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def jobs(function, items):
+    with ThreadPoolExecutor(max_workers=2) as executor:
+        return [problem for problems in executor.map(function, items) for problem in problems]
+
+
+def code_of(path):
+    """The text without comments and literals; lines keep their numbers."""
+    pattern = re.compile(
+        r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)
+    return pattern.sub(lambda match: "\n" * match.group().count("\n"), path.read_text())
+
+
+# ---- the checks: each yields its problems --------------------------------------------------------
+
+
+def headers_compile_alone(files):
+    compiler = os.environ.get("CXX", "g++").split()
+    headers = [path for path in files if INCLUDE in path.parents]
+
+    def compile_alone(header):
+        result = subprocess.run(
+            [*compiler, "-fsyntax-only", "-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}",
+             "-x", "c++", "-"],
+            input=f"#include <{header.relative_to(INCLUDE)}>\n", capture_output=True, text=True, check=False,
+        )
+        return [f"{name_of(header)}:\n{result.stderr}"] if result.returncode else []
+
+    return jobs(compile_alone, headers)
+
+
+def part_of(path):
+    """The part that a file of the library belongs to, or None."""
+    if INCLUDE / "kin/detail" in path.parents:
+        return DETAIL.get(path.name)
+    if SRC in path.parents:
+        part = path.relative_to(SRC).parts[0].split(".")[0]
+    else:
+        part = path.stem
+    return PART_OF.get(part, part)
+
+
+def includes_point_down(files):
+    level = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    library = [path for path in files
+               if path.suffix in SOURCES and (INCLUDE in path.parents or SRC in path.parents)]
+    for path in library:
+        if part_of(path) not in level:
+            yield f"{name_of(path)}: not in the table of layers (tests/house/check.py)"
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
+            if not match:
+                continue
+            quoted, name = match[1] == '"', match[2]
+            places = [path.parent, SRC, INCLUDE] if quoted else [INCLUDE]
+            target = next((place / name for place in places if (place / name).is_file()), None)
+            where = f"{name_of(path)}:{number}"
+            if target is None:
+                if quoted or name.startswith("kin/"):
+                    yield f"{where}: includes {name}, which is not there"
+                continue
+            target = target.resolve()
+            if INCLUDE in path.parents and SRC in target.parents:
+                yield f"{where}: a public header includes {name}, which is not installed"
+            elif part_of(target) in level and level[part_of(target)] > level[part_of(path)]:
+                yield f"{where}: {part_of(path)} includes {name}, of the higher layer of {part_of(target)}"
+
+
+def formatted(files):
+    sources = [str(path) for path in files if path.suffix in SOURCES]
+    if not sources:
+        return
+    result = subprocess.run(
+        ["clang-format-16", "--dry-run", "-Werror", *sources], capture_output=True, text=True, check=False, cwd=ROOT)
+    if result.returncode:
+        lines = Counter(re.findall(r"^(\S+?):\d+:\d+: error", result.stderr, re.MULTILINE))
+        if not lines:
+            yield result.stderr
+            return
+        names = {name: name_of(Path(name)) for name in sorted(lines)}
+        yield from (f"{names[name]}: {lines[name]} lines" for name in names)
+        yield "to format: clang-format-16 -i " + " ".join(names.values())
+
+
+
+def names_and_licenses(files):
+    for path in files:
+        if path.stem.lower() in FORBIDDEN_NAMES:
+            yield f"{name_of(path)}: say what is in it; no file is called {path.stem}"
+        if path.suffix in SOURCES or path.name == "meson.build":
+            lines = path.read_text().splitlines()
+            comment = "//" if path.suffix in SOURCES else "#"
+            if not lines or lines[0] != f"{comment} {SPDX}":
+                yield f"{name_of(path)}: its first line is not '{comment} {SPDX}'"
+
+
+def one_place_for_each_power(files):
+    for owner, calls in ONLY.items():
+        # not after a name and :: (another scope), not after . or -> (a member), not inside a word
+        pattern = re.compile(
+            r"(?<![\w.])(?<!->)(?<!\w::)(?:::\s*)?\b(" + "|".join(calls) + r")\b(?=\s*\(|\s*,)")
+        for path in files:
+            if SRC not in path.parents and INCLUDE not in path.parents:
+                continue
+            if SRC in path.parents and str(path.relative_to(SRC)) == owner:
+                continue
+            text = code_of(path)
+            for match in pattern.finditer(text):
+                before = re.search(r"(\w+)[\s*&]+$", text[: match.start()])
+                declared = before and before[1] not in ("return", "else", "do", "throw", "co_return")
+                is_number = match[1].startswith("SYS_")
+                if (declared or text[match.end()] == ",") and not is_number:
+                    continue
+                line = text.count("\n", 0, match.start()) + 1
+                yield f"{name_of(path)}:{line}: {match[1]}() belongs in {owner} alone"
+
+
+CHECKS = {
+    "every public header compiles alone": headers_compile_alone,
+    "includes point down": includes_point_down,
+    "sources are formatted": formatted,
+    "names say something, sources carry their license": names_and_licenses,
+    "one file forks, one waits and kills": one_place_for_each_power,
+}
+
+
+def main():
+    files = tracked_files()
+    failed = 0
+    for title, check in CHECKS.items():
+        problems = list(check(files))
+        failed += bool(problems)
+        print(f"{'FAILED' if problems else 'ok    '}  {title}")
+        for problem in problems:
+            print("    " + problem.rstrip().replace("\n", "\n    "))
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
