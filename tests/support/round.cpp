@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// One round, as the test process conducts it. Those around the traced process come first and are
+// asked last whether they got on; the traced one is dead, or stopped, in between.
+
+#include "round.hpp"
+
+#include "kill_points.hpp"
+
+#include <cerrno>
+#include <vector>
+
+#include <signal.h>
+#include <sys/wait.h>
+
+namespace crash {
+
+namespace {
+
+std::set<pid_t> children() {
+  const std::vector<pid_t> all = children_of_this_process();
+  return {all.begin(), all.end()};
+}
+
+}  // namespace
+
+NobodyLeft::NobodyLeft() : before_(children()) {}
+
+NobodyLeft::~NobodyLeft() {
+  // Each one killed may leave orphans of its own.
+  for (bool found = true; found;) {
+    found = false;
+    for (const pid_t child : children()) {
+      if (!before_.contains(child)) {
+        kill(child, SIGKILL);
+        while (waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
+        }
+        found = true;
+      }
+    }
+  }
+}
+
+std::string Round::play() {
+  begin_sleeper();
+  if (scenario_.partner) {
+    partner_ = std::make_unique<Partner>(scenario_.partner, scenario_.partner_every);
+  }
+  if (scenario_.recovery) {
+    die_first();
+  }
+  Stepper victim(scenario_.recovery ? scenario_.recovery : scenario_.operation);
+  if (scenario_.waker) {
+    fall_asleep(victim);
+  }
+  if (scenario_.waker && point_.step > 0) {
+    begin_waker();
+  }
+  walk(victim, scenario_.at, point_.step, moment_.step);
+  moment_.completed = victim.state() == Stepper::State::finished;
+  reached_end_ = moment_.step < point_.step;
+  if (scenario_.with == With::kill) {
+    victim.kill();
+    place_ = victim.program_counter();
+    if (!scenario_.zombie) {
+      victim.reap();
+    }
+  } else {
+    victim.stop();
+    place_ = victim.program_counter();
+  }
+  if (scenario_.waker && point_.step == 0) {
+    begin_waker();
+  }
+  if (scenario_.with == With::stop) {
+    go_on(victim);
+  }
+  return aftermath();
+}
+
+void Round::begin_sleeper() {
+  if (!scenario_.sleeper) {
+    return;
+  }
+  sleeper_ = std::make_unique<Bystander>(scenario_.sleeper);
+  moment_.sleeper = sleeper_.get();
+  require(sleeper_->sleeps_by(deadline()), "the sleeper does not fall asleep");
+}
+
+void Round::begin_waker() {
+  waker_ = std::make_unique<Bystander>([this] {
+    scenario_.waker();
+    return std::string();
+  });
+}
+
+void Round::die_first() {
+  Stepper first(scenario_.operation);
+  const At at = scenario_.watch ? At::every_change : At::every_instruction;
+  walk(first, at, point_.first, moment_.first_step);
+  moment_.first_completed = first.state() == Stepper::State::finished;
+  first.kill();
+  first.reap();
+}
+
+void Round::fall_asleep(Stepper& victim) {
+  const Stepper::CloseUp watching(victim);
+  const auto until = deadline();
+  while (victim.step() != Stepper::State::asleep) {
+    require(victim.state() == Stepper::State::stepping && Clock::now() < until,
+            "the operation does not fall asleep");
+  }
+}
+
+/// Brings a traced process to the kill point `goal`, or to its end if that comes first, and
+/// counts those it passes.
+void Round::walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed) {
+  KillPoints points(scenario_, at, victim);
+  const Stepper::CloseUp watching(victim);
+  const auto until = deadline();
+  while (passed < goal) {
+    switch (victim.step()) {
+      case Stepper::State::finished:
+        require(victim.failure().empty(), "the operation " + victim.failure());
+        return;
+      case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
+      case Stepper::State::asleep:
+        if (scenario_.blocks) {
+          return;
+        }
+        give_up_after(until, victim);
+        break;
+      case Stepper::State::stepping:
+        passed += points.passed(victim) ? 1U : 0U;
+        if (partner_) {
+          partner_->step_passed();
+        }
+        if (++steps_ % 256 == 0) {
+          give_up_after(until, victim);
+        }
+    }
+  }
+}
+
+void Round::give_up_after(Clock::time_point until, Stepper& victim) {
+  if (Clock::now() > until) {
+    victim.kill();
+    place_ = victim.program_counter();
+    throw Hang("the operation hangs by itself");
+  }
+}
+
+void Round::go_on(Stepper& victim) {
+  Bystander other([this] {
+    scenario_.while_stopped();
+    return std::string();
+  });
+  expect_end(other, "somebody beside a stopped process");
+  if (!victim.ends_by(deadline())) {
+    throw Hang("the process that was stopped hangs, " + describe_whereabouts(victim.pid()));
+  }
+  require(victim.failure().empty(), "the process that was stopped " + victim.failure());
+  moment_.completed = true;
+}
+
+std::string Round::aftermath() {
+  if (partner_) {
+    expect_end(partner_->retire(), "the partner");
+    moment_.partner_turns = partner_->turns();
+  }
+  if (waker_) {
+    expect_end(*waker_, "the waker");
+  }
+  Bystander survivor([this] { return scenario_.check(moment_); });
+  expect_end(survivor, "the check");
+  if (sleeper_) {
+    expect_end(*sleeper_, "the sleeper");
+  }
+  return *survivor.answer();
+}
+
+void Round::expect_end(Bystander& process, const std::string& who) const {
+  if (!process.ends_by(deadline())) {
+    throw Hang(who + " hangs, " + describe_whereabouts(process.pid()));
+  }
+  require(process.failure().empty(), who + ": " + process.failure());
+}
+
+}  // namespace crash

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "bystander.hpp"
+#include "crash_run.hpp"
+#include "partner.hpp"
+#include "stepper.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include <sys/types.h>
+
+namespace crash {
+
+/// Someone does not get on: ends the scenario, since whoever touches the objects next might hang
+/// too.
+struct Hang : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+
+/// Kills and reaps, when it goes, the children of this process that were not there when it came.
+class NobodyLeft {
+ public:
+  NobodyLeft();
+  NobodyLeft(const NobodyLeft&) = delete;
+  NobodyLeft& operator=(const NobodyLeft&) = delete;
+  ~NobodyLeft();
+
+ private:
+  std::set<pid_t> before_;
+};
+
+/// A kill point of a scenario: of the operation, or of the recovery after the operation was killed
+/// at `first`.
+struct Point {
+  std::size_t first = 0;
+  std::size_t step = 0;
+};
+
+/// One life and death, after `prepare`.
+///
+/// Lifetime: owns every process of the round; however it is left, they are killed and reaped.
+class Round {
+ public:
+  Round(const Scenario& scenario, Point point) : scenario_(scenario), point_(point) {}
+
+  /// The outcome; throws what was wrong.
+  std::string play();
+
+  const Moment& moment() const { return moment_; }
+  /// The operation was over before it came to the kill point.
+  bool reached_end() const { return reached_end_; }
+  /// Single steps that it took.
+  std::size_t steps() const { return steps_; }
+  /// Where the traced process was killed or stopped, or hangs; 0 if it came to neither.
+  std::uintptr_t place() const { return place_; }
+
+ private:
+  const Scenario& scenario_;
+  const Point point_;
+  Moment moment_;
+  bool reached_end_ = false;
+  std::size_t steps_ = 0;
+  std::uintptr_t place_ = 0;
+
+  const NobodyLeft afterwards_;  // before those below, so that they have gone when it looks around
+  std::unique_ptr<Bystander> sleeper_;
+  std::unique_ptr<Bystander> waker_;
+  std::unique_ptr<Partner> partner_;
+
+  Clock::time_point deadline() const { return Clock::now() + scenario_.patience; }
+
+  void begin_sleeper();
+  void begin_waker();
+  void die_first();
+  void fall_asleep(Stepper& victim);
+  void walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed);
+  void give_up_after(Clock::time_point until, Stepper& victim);
+  void go_on(Stepper& victim);
+  std::string aftermath();
+  void expect_end(Bystander& process, const std::string& who) const;
+};
+
+}  // namespace crash
