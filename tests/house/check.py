@@ -30,6 +30,12 @@ LAYERS = [
 
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
+    "archive.hpp": "serialize",
+    "channel.hpp": "queue",
+    "codec.hpp": "serialize",
+    "codec_containers.hpp": "serialize",
+    "codec_pointers.hpp": "serialize",
+    "codec_values.hpp": "serialize",
     "deadline.hpp": "base",
     "export.hpp": "base",
     "handle.hpp": "memory",

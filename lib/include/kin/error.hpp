@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/export.hpp>
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <sys/types.h>
+
+/// The whole vocabulary of failure.
+///
+/// Three kinds are kept apart. What is *expected* (nothing there yet, time limit reached) stands in
+/// the return type: `std::optional` or `bool`. When *the world failed*, an exception below
+/// kin::Error is thrown. When *the caller broke the contract* (a second start(), unlocking what
+/// another thread holds, using what was closed), it is a `std::logic_error`. Memory that can't be
+/// had, shared memory included, is `std::bad_alloc`.
+namespace kin {
+
+/// The base of every failure that kin reports.
+class KIN_EXPORT Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+  Error(const Error&) = default;
+  Error& operator=(const Error&) = default;
+  ~Error() override;
+};
+
+/// A system call failed: `call()` is its name, `code()` what the kernel answered.
+class KIN_EXPORT SystemError : public Error {
+ public:
+  SystemError(std::string call, int error_number);
+  SystemError(const SystemError&) = default;
+  SystemError& operator=(const SystemError&) = default;
+  ~SystemError() override;
+
+  [[nodiscard]] const std::string& call() const noexcept { return call_; }
+  [[nodiscard]] const std::error_code& code() const noexcept { return code_; }
+
+ private:
+  std::string call_;
+  std::error_code code_;
+};
+
+/// The queue was shut down: nothing more can be put, and what had been put was taken.
+/// Python: queue.ShutDown.
+class KIN_EXPORT QueueShutDown : public Error {
+ public:
+  using Error::Error;
+  QueueShutDown(const QueueShutDown&) = default;
+  QueueShutDown& operator=(const QueueShutDown&) = default;
+  ~QueueShutDown() override;
+};
+
+/// A process died in the middle of what was its own to finish.
+/// Thrown by JoinableQueue::join() when takers died before their task_done().
+class KIN_EXPORT OwnerDied : public Error {
+ public:
+  OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size_t count);
+  OwnerDied(const OwnerDied&) = default;
+  OwnerDied& operator=(const OwnerDied&) = default;
+  ~OwnerDied() override;
+
+  /// The processes that died, in the order in which their death was noticed (at most 16 are kept).
+  [[nodiscard]] const std::vector<pid_t>& pids() const noexcept { return pids_; }
+  /// How many things they left unfinished.
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+ private:
+  std::vector<pid_t> pids_;
+  std::size_t count_;
+};
+
+/// Waiting would never have ended: the thread waits for a lock that it holds itself.
+class KIN_EXPORT DeadlockError : public Error {
+ public:
+  using Error::Error;
+  DeadlockError(const DeadlockError&) = default;
+  DeadlockError& operator=(const DeadlockError&) = default;
+  ~DeadlockError() override;
+};
+
+/// A message could not be written, or does not hold what the reader expects of it.
+class KIN_EXPORT SerializationError : public Error {
+ public:
+  using Error::Error;
+  SerializationError(const SerializationError&) = default;
+  SerializationError& operator=(const SerializationError&) = default;
+  ~SerializationError() override;
+};
+
+}  // namespace kin

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+/// All of kin.
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+#include <kin/process.hpp>
+#include <kin/queue.hpp>
+#include <kin/serialize.hpp>
+#include <kin/sync.hpp>
+#include <kin/unique_fd.hpp>

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Handles on their way through a channel. Runs in the sender under the tail lock, in the receiver under
+// the head lock, and in whoever recovers either.
+
+#include "channel/cargo.hpp"
+
+namespace kin::detail {
+
+void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint32_t position) {
+  const std::size_t size = sizeof(Cargo) + handles.size() * sizeof(Object*);
+  std::byte* block = Heap::allocate_into(place, size);
+  if (Heap::is_run(size)) populate(block, size);
+  Cargo& cargo = *place.get();
+  cargo.position = position;
+  cargo.count = 0;
+  for (const Handle& handle : handles) {
+    Object& object = handle.object_even_closed();
+    ++cargo.count;
+    cargo.objects().back() = &object;
+    // If killed here: unloading looks for a cell with this stamp and finds none.
+    take_cell(object, cargo.stamp());
+  }
+}
+
+void unload_cargo(Owned<Cargo>& place) {
+  Cargo* cargo = place.get();
+  if (cargo == nullptr) return;
+  {
+    const SweepGuard guard;
+    for (Object* object : cargo->objects()) {
+      if (object != nullptr) drop_cells(*object, cargo->stamp(), guard);
+    }
+  }
+  Heap::free_from(place);
+}
+
+void unload_cargo_while_destroying(Owned<Cargo>& place) {
+  Cargo* cargo = place.get();
+  if (cargo == nullptr) return;
+  for (Object* object : cargo->objects()) {
+    if (object != nullptr) drop_cells_while_destroying(*object, cargo->stamp());
+  }
+  Heap::free_from(place);
+}
+
+std::vector<Handle> claim_cargo(Cargo& cargo) {
+  std::vector<Handle> handles;
+  handles.reserve(cargo.objects().size());
+  for (Object* object : cargo.objects()) handles.emplace_back(claim(*object));
+  return handles;
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "memory/object.hpp"
+
+#include <kin/detail/handle.hpp>
+
+#include <span>
+#include <vector>
+
+namespace kin::detail {
+
+/// The handles that travel with one record of a channel. While it is on its way, each object has a
+/// cell stamped with the cargo's address, so it lives on when its sender is gone.
+struct Cargo {
+  std::uint32_t position;  // of the record, in its ring's units: tells whether it was put, or taken
+  std::uint32_t count;     // of the objects, whose addresses stand behind this
+
+  [[nodiscard]] std::span<Object*> objects() noexcept {
+    return {reinterpret_cast<Object**>(this + 1), count};
+  }
+  [[nodiscard]] Stamp stamp() const noexcept { return reinterpret_cast<Stamp>(this) | 2; }
+};
+
+/// Puts cargo for `handles` into `place`, with a cell in each object. If killed in the middle, or
+/// when it throws, unload() of the place undoes it.
+void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint32_t position);
+
+/// Gives up the cells that the cargo in `place` has and frees it. If killed in the middle: again.
+void unload_cargo(Owned<Cargo>& place);
+/// The same, inside the sweep, for a channel that is being destroyed with records in it.
+void unload_cargo_while_destroying(Owned<Cargo>& place);
+
+/// Claims of this process on what the cargo carries.
+std::vector<Handle> claim_cargo(Cargo& cargo);
+
+}  // namespace kin::detail

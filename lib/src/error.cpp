@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The destructors stand here and not in the header, so that the type information of every
+// exception exists once, in the library, and is found when a program catches what kin throws.
+
+#include <kin/error.hpp>
+
+#include <utility>
+
+namespace kin {
+
+Error::~Error() = default;
+
+SystemError::SystemError(std::string call, int error_number)
+    : Error(call + ": " + std::system_category().message(error_number)),
+      call_(std::move(call)),
+      code_(error_number, std::system_category()) {}
+
+SystemError::~SystemError() = default;
+QueueShutDown::~QueueShutDown() = default;
+
+OwnerDied::OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size_t count)
+    : Error(what), pids_(std::move(pids)), count_(count) {}
+
+OwnerDied::~OwnerDied() = default;
+DeadlockError::~DeadlockError() = default;
+SerializationError::~SerializationError() = default;
+
+}  // namespace kin

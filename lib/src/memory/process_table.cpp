@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The table of processes: births, deaths, and the sweep between them.
+//
+// A slot goes free → reserved (by the parent, before it forks) → live (by the child, first of all) →
+// free (by the sweep). Each step is one compare-and-swap of the life word.
+
+#include "memory/process_table.hpp"
+
+#include "memory/object.hpp"
+
+#include "base/fork_lock.hpp"
+#include "base/syscall.hpp"
+
+#include <kin/unique_fd.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <span>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace kin::detail {
+namespace {
+
+using State = ProcessSlot::State;
+
+constexpr std::uint64_t life_word(std::uint64_t generation, pid_t pid, State state) {
+  return (generation << 32) | (static_cast<std::uint64_t>(pid) << 2) |
+         static_cast<std::uint64_t>(state);
+}
+constexpr std::uint64_t generation_in(std::uint64_t life) { return life >> 32; }
+constexpr pid_t pid_in(std::uint64_t life) { return static_cast<pid_t>((life & 0xffffffff) >> 2); }
+constexpr State state_in(std::uint64_t life) { return static_cast<State>(life & 3); }
+
+constexpr Stamp make_stamp(std::uint64_t generation, std::size_t slot) {
+  return (generation << 32) | (static_cast<std::uint64_t>(slot) << 1) | 1;
+}
+constexpr std::uint64_t generation_of(Stamp stamp) { return stamp >> 32; }
+constexpr std::size_t slot_of(Stamp stamp) { return (stamp & 0xffffffff) >> 1; }
+
+ProcessTable& table() { return *arena().processes; }
+ProcessSlot& slot(Stamp stamp) { return table().slots[slot_of(stamp)]; }
+
+// Private to each process; a child gets its own in adopt_slot().
+std::atomic<Stamp> own_stamp{0};
+
+std::uint64_t own_pid_namespace() noexcept {
+  struct stat about {};
+  return ::stat("/proc/self/ns/pid", &about) == 0 ? about.st_ino : 0;
+}
+
+// Field 22 of /proc/PID/stat, 0 when there is no such process. The name before it may hold anything,
+// so the fields are counted from the last parenthesis. No allocation: this runs in fork handlers too.
+std::uint64_t start_time_of(pid_t pid) noexcept {
+  std::array<char, 1024> text{};
+  char* const path_end = std::to_chars(text.data() + 6, text.data() + 32, pid).ptr;
+  std::memcpy(text.data(), "/proc/", 6);
+  std::memcpy(path_end, "/stat", 6);
+  const UniqueFd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
+  if (!file) return 0;
+  const ssize_t length =
+      retry_interrupted([&] { return ::read(file.get(), text.data(), text.size() - 1); });
+  if (length <= 0) return 0;
+  text[static_cast<std::size_t>(length)] = '\0';
+  const char* at = std::strrchr(text.data(), ')');
+  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+  std::uint64_t ticks = 0;
+  if (at != nullptr) std::from_chars(at + 1, text.data() + length, ticks);
+  return ticks;
+}
+
+UniqueFd open_process(pid_t pid) noexcept {
+  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// Finds a free slot and makes it `state`; 0 when there is none.
+Stamp take_slot(pid_t pid, State state, std::uint64_t birth) noexcept {
+  ProcessTable& all = table();
+  for (std::size_t at = 0; at < ProcessTable::most; ++at) {
+    // Before the slot is taken, so that whoever looks for heirs looks here too.
+    std::uint32_t used = all.slots_used.load();
+    while (used <= at &&
+           !all.slots_used.compare_exchange_weak(used, static_cast<std::uint32_t>(at + 1))) {
+    }
+    ProcessSlot& one = all.slots[at];
+    std::uint64_t life = one.life.load();
+    if (state_in(life) != State::free) continue;
+    const std::uint64_t generation = (generation_in(life) + 1) & 0xffffffff;
+    // If killed behind this: a life without a birth counts as the heir of everything.
+    if (!one.life.compare_exchange_strong(life, life_word(generation, pid, state))) continue;
+    one.exit_code.store(ProcessSlot::no_exit_code);
+    one.start_time.store(0);
+    one.name[0].store('\0');
+    one.birth.store(birth);
+    return make_stamp(generation, at);
+  }
+  return 0;
+}
+
+void settle_in(Stamp stamp) noexcept {
+  slot(stamp).start_time.store(start_time_of(::getpid()));
+  own_stamp.store(stamp);
+}
+
+}  // namespace
+
+void ProcessTable::initialize() {
+  sweep_lock.initialize();
+  pid_namespace = own_pid_namespace();
+}
+
+Stamp this_process_or_none() noexcept { return own_stamp.load(std::memory_order_relaxed); }
+
+Stamp this_process() {
+  if (const Stamp stamp = this_process_or_none(); stamp != 0) return stamp;
+  ProcessTable& all = table();
+  if (own_pid_namespace() != all.pid_namespace) {
+    throw SystemError("kin: a process in another pid namespace than its family", EXDEV);
+  }
+  // The process that made the arena; or a child that found no free slot when it was born.
+  static ForkLock first_use;
+  const std::scoped_lock lock(first_use);
+  if (own_stamp.load() == 0) {
+    sweep_some();
+    const Stamp stamp = take_slot(::getpid(), State::live, all.births.fetch_add(1) + 1);
+    if (stamp == 0) throw SystemError("kin: no free process slot", EAGAIN);
+    settle_in(stamp);
+  }
+  return own_stamp.load();
+}
+
+Stamp reserve_slot() noexcept {
+  return take_slot(::getpid(), State::reserved, table().births.fetch_add(1) + 1);
+}
+
+void adopt_slot(Stamp reserved) noexcept {
+  own_stamp.store(0);
+  forget_claims_of_parent();
+  if (reserved == 0 || own_pid_namespace() != table().pid_namespace) return;
+  ProcessSlot& own = slot(reserved);
+  std::uint64_t life = own.life.load();
+  if (state_in(life) != State::reserved || generation_in(life) != generation_of(reserved)) return;
+  if (own.life.compare_exchange_strong(
+          life, life_word(generation_of(reserved), ::getpid(), State::live))) {
+    settle_in(reserved);
+  }
+}
+
+void cancel_slot(Stamp reserved) noexcept {
+  if (reserved == 0) return;
+  ProcessSlot& one = slot(reserved);
+  std::uint64_t life = one.life.load();
+  if (state_in(life) == State::reserved && generation_in(life) == generation_of(reserved)) {
+    one.birth.store(0);
+    one.life.compare_exchange_strong(life, life_word(generation_of(reserved), 0, State::free));
+  }
+}
+
+bool is_gone(Stamp stamp) {
+  if (stamp == this_process_or_none()) return false;
+  const std::uint64_t life = slot(stamp).life.load();
+  if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return true;
+  if (state_in(life) == State::reserved) return false;
+  const pid_t pid = pid_in(life);
+  const UniqueFd process = open_process(pid);
+  if (!process) return errno == ESRCH || errno == EINVAL;
+  const std::uint64_t born = slot(stamp).start_time.load();
+  if (born != 0 && start_time_of(pid) != born) return true;
+  // Readable when the process is a zombie without other threads, or was reaped.
+  pollfd about{process.get(), POLLIN, 0};
+  return ::poll(&about, 1, 0) > 0;
+}
+
+pid_t pid_of(Stamp stamp) noexcept {
+  const std::uint64_t life = slot(stamp).life.load();
+  return generation_in(life) == generation_of(stamp) ? pid_in(life) : 0;
+}
+
+std::string name_of(Stamp stamp) {
+  std::string name;
+  for (const auto& letter : slot(stamp).name) {
+    const char one = letter.load(std::memory_order_relaxed);
+    if (one == '\0') break;
+    name += one;
+  }
+  return generation_in(slot(stamp).life.load()) == generation_of(stamp) ? name : std::string();
+}
+
+void set_process_name(Stamp stamp, std::string_view name) noexcept {
+  auto& letters = slot(stamp).name;
+  const std::size_t length = std::min(name.size(), letters.size() - 1);
+  for (std::size_t i = 0; i < length; ++i) letters[i].store(name[i], std::memory_order_relaxed);
+  letters[length].store('\0');
+}
+
+int exit_code_of(Stamp stamp) noexcept {
+  const int code = slot(stamp).exit_code.load();
+  // Read before the life word, which the next user of the slot changes first.
+  return generation_in(slot(stamp).life.load()) == generation_of(stamp) ? code
+                                                                        : ProcessSlot::no_exit_code;
+}
+
+void leave_exit_code(int code) noexcept {
+  if (const Stamp own = this_process_or_none(); own != 0) slot(own).exit_code.store(code);
+}
+
+SweepGuard::SweepGuard() : RobustGuard(table().sweep_lock, [] { recover_graveyard(); }) {}
+
+void sweep(Stamp stamp) {
+  const SweepGuard guard;
+  ProcessSlot& dead = slot(stamp);
+  std::uint64_t life = dead.life.load();
+  if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return;
+  // What it was doing in the heap refers to places that are about to be freed.
+  Heap::recover();
+  drop_claims_of(dead, stamp, guard);
+  dead.birth.store(0);
+  // If killed before this: the next sweep finds less to do. Behind it: limbo waits for another's end.
+  // The generation stays, for who still asks after the exit code.
+  dead.life.compare_exchange_strong(life,
+                                    life_word(generation_of(stamp), pid_in(life), State::free));
+  visit_limbo(guard);
+}
+
+bool sweep_if_gone(Stamp stamp) {
+  if (!is_gone(stamp)) return false;
+  sweep(stamp);
+  return true;
+}
+
+void sweep_some() {
+  constexpr std::size_t at_a_time = 8;
+  ProcessTable& all = table();
+  const std::uint32_t first = all.next_check.fetch_add(at_a_time);
+  const std::uint32_t used = all.slots_used.load();
+  for (std::size_t i = 0; i < std::min<std::size_t>(at_a_time, used); ++i) {
+    const std::size_t at = (first + i) % used;
+    const std::uint64_t life = all.slots[at].life.load();
+    if (state_in(life) != State::live) continue;
+    // The cheap question first: most processes exist.
+    if (const UniqueFd process = open_process(pid_in(life)); !process && errno == ESRCH) {
+      sweep_if_gone(make_stamp(generation_in(life), at));
+    }
+  }
+}
+
+bool heir_lives(std::uint64_t made, std::uint64_t released) {
+  if (made == released) return false;  // nobody was born meanwhile
+  const std::span slots(table().slots.data(), table().slots_used.load());
+  return std::ranges::any_of(slots, [&](const ProcessSlot& one) {
+    if (state_in(one.life.load()) == State::free) return false;
+    const std::uint64_t birth = one.birth.load();
+    return birth == 0 || (made < birth && birth <= released);
+  });
+}
+
+}  // namespace kin::detail

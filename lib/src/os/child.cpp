@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Waiting for processes and signalling them. A pidfd names one process for ever; waiting is poll() on
+// it, reaping is waitid(P_PIDFD), never for just any child, so the application's other children are
+// its own. Where the application reaped ours, the kernel or the child's slot may still know the code.
+
+#include "os/child.hpp"
+
+#include "base/guarded.hpp"
+#include "base/syscall.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+namespace kin::detail {
+namespace {
+
+// All of this process's Childs of kind `child`, dead or alive. The lock guards their reaping too.
+Guarded<std::vector<std::weak_ptr<Child>>>& children() {
+  static auto* all = new Guarded<std::vector<std::weak_ptr<Child>>>;  // for exit handlers
+  return *all;
+}
+
+// The write ends of life-lines of this process, from the moment they exist: another thread may fork.
+Guarded<std::vector<int>>& life_line_ends() {
+  static auto* all = new Guarded<std::vector<int>>;
+  return *all;
+}
+
+int code_from_status(int status) {
+  if (WIFSIGNALED(status)) return -WTERMSIG(status);
+  return WEXITSTATUS(status);
+}
+
+// PIDFD_GET_INFO of linux/pidfd.h, which Debian 12 does not have yet.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup;
+  std::uint32_t ids[11];
+  std::int32_t exit_code;
+};
+constexpr std::uint64_t pidfd_info_exit = 1U << 3;
+
+// The exit code of a process that somebody else reaped; Linux 6.15 keeps it for holders of a pidfd.
+std::optional<int> code_from_kernel(int pidfd) {
+  PidfdInfo info{};
+  info.mask = pidfd_info_exit;
+  if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0) return std::nullopt;
+  if ((info.mask & pidfd_info_exit) == 0) return std::nullopt;
+  return code_from_status(info.exit_code);
+}
+
+}  // namespace
+
+UniqueFd open_pidfd(pid_t pid) {
+  return UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0))));
+}
+
+Child::~Child() { close(); }
+
+Child::Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept
+    : about_(std::move(about)), pidfd_(std::move(pidfd)), life_line_(std::move(life_line)) {}
+
+int Child::descriptor() const {
+  if (!pidfd_) {
+    throw std::logic_error("kin: process " + about_.name +
+                           " was closed, or belongs to the process that started it");
+  }
+  return pidfd_.get();
+}
+
+bool Child::wait_for_death(Deadline deadline) const {
+  pollfd about{descriptor(), POLLIN, 0};
+  while (true) {
+    int milliseconds = -1;
+    if (!deadline.is_never()) {
+      const std::int64_t left =
+          deadline.has_passed() ? 0 : deadline.nanoseconds() - Deadline::now();
+      constexpr std::int64_t longest = 1'000'000'000'000;  // poll takes an int
+      milliseconds =
+          static_cast<int>((std::clamp<std::int64_t>(left, 0, longest) + 999'999) / 1'000'000);
+    }
+    const int ready = ::poll(&about, 1, milliseconds);
+    if (ready > 0) return true;
+    if (ready == -1 && errno != EINTR) throw SystemError("poll", errno);
+    if (deadline.has_passed()) return false;
+  }
+}
+
+void Child::reap() {
+  children().with([&](auto& /*all*/) {
+    if (reaped_ || about_.kind != Kind::child) return;
+    siginfo_t info{};
+    const int result = retry_interrupted([&] {
+      return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info,
+                      WEXITED | WNOHANG);
+    });
+    if (result == 0 && info.si_pid == 0) return;  // not dead yet
+    if (result == 0) {
+      exit_code_ = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    } else {
+      // Somebody else reaped it.
+      exit_code_ = code_from_kernel(pidfd_.get());
+      const int left = exit_code_of(about_.stamp);
+      if (!exit_code_ && left != ProcessSlot::no_exit_code) exit_code_ = left;
+    }
+    reaped_ = true;
+  });
+  // If killed before this: whoever notices the death sweeps.
+  if (!reaped_) return;
+  LifeLine::cut(life_line_);
+  if (about_.stamp != 0) sweep(about_.stamp);
+}
+
+bool Child::is_alive() {
+  if (reaped_ || about_.pid == 0) return false;
+  if (!wait_for_death(Deadline::passed())) return true;
+  reap();
+  return false;
+}
+
+std::optional<int> Child::exit_code() {
+  if (is_alive()) return std::nullopt;
+  return exit_code_;
+}
+
+bool Child::join(Deadline deadline) {
+  if (reaped_) return true;
+  if (!wait_for_death(deadline)) return false;
+  reap();
+  return true;
+}
+
+void Child::send_signal(int signal) {
+  if (reaped_) return;
+  const int pidfd = descriptor();
+  if (syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == -1 && errno != ESRCH) {
+    throw SystemError("pidfd_send_signal", errno);
+  }
+}
+
+void Child::close() noexcept {
+  pidfd_.reset();
+  LifeLine::cut(life_line_);
+}
+
+void Child::terminate_and_join() noexcept {
+  try {
+    send_signal(SIGTERM);
+    if (join(Deadline::after(std::chrono::seconds(1)))) return;
+    send_signal(SIGKILL);
+    join(Deadline::never());
+  } catch (...) {  // NOLINT(bugprone-empty-catch): closed or already gone: nothing to end
+  }
+}
+
+LifeLine LifeLine::make() {
+  return life_line_ends().with([](std::vector<int>& write_ends) {
+    write_ends.reserve(write_ends.size() + 1);
+    int ends[2];
+    checked("pipe2", ::pipe2(ends, O_CLOEXEC));
+    write_ends.push_back(ends[1]);
+    return LifeLine{UniqueFd(ends[0]), UniqueFd(ends[1])};
+  });
+}
+
+void LifeLine::cut(UniqueFd& write_end) noexcept {
+  if (!write_end) return;
+  life_line_ends().with([&](std::vector<int>& write_ends) {
+    std::erase(write_ends, write_end.get());
+    write_end.reset();
+  });
+}
+
+void LifeLine::hold(UniqueFd read_end) {
+  const int fd = read_end.release();  // stays open as long as the process lives
+  checked("fcntl", ::fcntl(fd, F_SETOWN, ::getpid()));
+  checked("fcntl", ::fcntl(fd, F_SETSIG, SIGKILL));
+  checked("fcntl", ::fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK));
+  // Had it been cut before that?
+  pollfd about{fd, POLLIN, 0};
+  if (::poll(&about, 1, 0) > 0) ::kill(::getpid(), SIGKILL);
+}
+
+std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd life_line) {
+  auto child = std::make_shared<Child>(std::move(about), std::move(pidfd), std::move(life_line));
+  children().with([&](auto& all) {
+    std::erase_if(all, [](const auto& one) { return one.expired(); });
+    all.push_back(child);
+  });
+  return child;
+}
+
+std::vector<std::shared_ptr<Child>> living_children() {
+  std::vector<std::shared_ptr<Child>> living;
+  children().with([&](auto& all) {
+    for (const auto& one : all) {
+      if (auto child = one.lock()) living.push_back(std::move(child));
+    }
+  });
+  std::erase_if(living, [](const auto& child) {
+    try {
+      return !child->is_alive();
+    } catch (const std::logic_error&) {
+      return true;  // closed, so it was dead
+    }
+  });
+  return living;
+}
+
+void end_children() noexcept {
+  try {
+    const auto living = living_children();
+    for (const auto& child : living) {
+      if (child->about().daemon) child->send_signal(SIGTERM);
+    }
+    for (const auto& child : living) {
+      if (child->about().daemon) {
+        child->terminate_and_join();
+      } else {
+        child->join(Deadline::never());
+      }
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): at the end nobody could act on it
+  }
+}
+
+void forget_children_of_parent() noexcept {
+  children().with([](auto& all) {
+    for (const auto& one : all) {
+      if (const auto child = one.lock()) {
+        child->pidfd_.reset();
+        // Closed below. NOLINTNEXTLINE(bugprone-unused-return-value)
+        static_cast<void>(child->life_line_.release());
+      }
+    }
+    all.clear();
+  });
+  life_line_ends().with([](std::vector<int>& write_ends) {
+    for (const int fd : write_ends) UniqueFd(fd).reset();
+    write_ends.clear();
+  });
+}
+
+}  // namespace kin::detail

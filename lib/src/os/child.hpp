@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "memory/process_table.hpp"
+
+#include <kin/detail/deadline.hpp>
+#include <kin/unique_fd.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace kin::detail {
+
+/// A process as another sees it: a child of this one, its parent, or itself. The only place where kin
+/// waits for processes and signals them; always by pidfd, so never a pid that is another's by now.
+///
+/// Sharing: thread-safe.
+/// After fork: in the child the parent's children are empty; asking them throws std::logic_error.
+class Child {
+ public:
+  enum class Kind { child, other };
+
+  struct About {
+    pid_t pid;
+    Stamp stamp;
+    std::string name;
+    bool daemon;
+    Kind kind;
+  };
+
+  /// `life_line` is the write end of a daemon's life-line; see LifeLine.
+  Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept;
+  ~Child();
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  [[nodiscard]] const About& about() const noexcept { return about_; }
+  /// Reaps it when it is dead.
+  [[nodiscard]] bool is_alive();
+  /// None while it lives, and where nobody can tell; see Process::exit_code().
+  [[nodiscard]] std::optional<int> exit_code();
+  /// Waits for its death; false when the time is up.
+  bool join(Deadline deadline);
+  void send_signal(int signal);
+  [[nodiscard]] int descriptor() const;
+  /// Closes the descriptors.
+  void close() noexcept;
+
+  /// SIGTERM, a second's patience, SIGKILL; returns when it is dead.
+  void terminate_and_join() noexcept;
+
+ private:
+  friend void forget_children_of_parent() noexcept;
+  bool wait_for_death(Deadline deadline) const;
+  void reap();
+
+  About about_;
+  UniqueFd pidfd_;
+  UniqueFd life_line_;
+  bool reaped_ = false;
+  std::optional<int> exit_code_;
+};
+
+/// A pipe whose read end kills the process that holds it when the last write end closes: the kernel
+/// sends it SIGKILL, however busy it is. (PR_SET_PDEATHSIG would fire when the forking *thread* ends.)
+struct LifeLine {
+  UniqueFd read_end;
+  UniqueFd write_end;
+
+  static LifeLine make();
+  /// Closes a write end.
+  static void cut(UniqueFd& write_end) noexcept;
+  /// In the child that is to die with the holders of the other end.
+  static void hold(UniqueFd read_end);
+};
+
+/// Enters a child among those of this process.
+std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd life_line);
+/// The children that live; those that are dead are reaped on the way.
+std::vector<std::shared_ptr<Child>> living_children();
+/// Part of every process's end: daemons are terminated, others joined.
+void end_children() noexcept;
+/// In a child after fork: closes the descriptors of the parent's children, write ends of life-lines
+/// above all, which must close with the parent.
+void forget_children_of_parent() noexcept;
+
+UniqueFd open_pidfd(pid_t pid);
+
+}  // namespace kin::detail

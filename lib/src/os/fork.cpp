@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Forking, and what every fork needs, also a plain fork() by other code: the handlers below are
+// registered when the library is loaded. They make a child of anybody's a member of the family.
+//
+//   before:  the arena exists; the in-process locks are taken; the child has its slot and its birth
+//   parent:  the locks are released
+//   child:   the locks are released; it moves into its slot; what was the parent's is forgotten
+//
+// A slot that was reserved for a fork that failed is given back here; where other code's fork fails,
+// nobody tells us, and the slot stays taken until the family ends.
+
+#include "os/fork.hpp"
+
+#include "base/fork_lock.hpp"
+#include "base/syscall.hpp"
+#include "base/thread_id.hpp"
+#include "os/child.hpp"
+
+#include <cstdio>
+#include <iostream>
+
+#include <pthread.h>
+#include <unistd.h>
+
+namespace kin::detail {
+namespace {
+
+thread_local Stamp reserved = 0;
+
+void before_fork() {
+  arena();
+  sweep_some();
+  ForkLock::lock_all();
+  // With the locks held: what is made from now on is not inherited.
+  reserved = reserve_slot();
+}
+
+void after_fork_in_parent() { ForkLock::unlock_all(); }
+
+void after_fork_in_child() {
+  ForkLock::unlock_all();
+  forget_thread_id();
+  adopt_slot(reserved);
+  forget_children_of_parent();
+}
+
+[[maybe_unused]] const bool handlers_are_set = [] {
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  return true;
+}();
+
+}  // namespace
+
+void flush_streams() noexcept {
+  std::fflush(nullptr);
+  try {
+    std::cout.flush();
+    std::cerr.flush();
+    std::clog.flush();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): see the header
+  }
+}
+
+Forked fork_process() {
+  this_process();  // throws where this process is refused, before there is a child
+  flush_streams();
+  const pid_t pid = ::fork();
+  if (pid == -1) {
+    const int why = errno;
+    cancel_slot(reserved);
+    throw SystemError("fork", why);
+  }
+  return {pid, reserved};
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "memory/process_table.hpp"
+
+#include <sys/types.h>
+
+namespace kin::detail {
+
+/// What fork_process() returns: twice, as fork does.
+struct Forked {
+  pid_t pid;    // 0 in the child
+  Stamp stamp;  // the child's
+};
+
+/// Flushes stdio and iostreams and forks. The only place where kin forks. Call it with signals
+/// blocked, so that no handler of the parent's runs in a child that is not set up yet.
+/// Throws SystemError, in the parent, when there is no child.
+Forked fork_process();
+
+/// Flushes stdio and iostreams; what can't be written is nobody's failure here.
+void flush_streams() noexcept;
+
+}  // namespace kin::detail

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Process: from start() in the parent to _exit() in the child.
+//
+// start() runs in the creator. live() runs in the child, on the stack of the thread that called
+// start(), and never returns. leave() runs at the end of every process of the family: in a child when
+// its function returns, elsewhere from exit().
+
+#include <kin/process.hpp>
+
+#include "base/function_ref.hpp"
+#include "base/signal_mask.hpp"
+#include "base/syscall.hpp"
+#include "os/child.hpp"
+#include "os/fork.hpp"
+
+#include <kin/log.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <stdexcept>
+#include <typeinfo>
+#include <cxxabi.h>
+
+#include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace kin {
+
+using detail::Child;
+using detail::Deadline;
+
+namespace {
+
+// What this process knows of itself. Set in the child before anything of the user's runs.
+struct Self {
+  pid_t pid = ::getpid();
+  std::string name = "MainProcess";
+  bool daemon = false;
+  int children_started = 0;
+  std::shared_ptr<Child> parent;
+};
+
+Self& self() {
+  static auto* me = new Self;  // never destroyed: asked from exit handlers
+  return *me;
+}
+
+std::string next_child_name() {
+  Self& me = self();
+  if (me.pid != ::getpid()) me = Self{};  // forked by other code
+  const std::string number = std::to_string(++me.children_started);
+  return me.parent ? me.name + ":" + number : "Process-" + number;
+}
+
+// What the kernel does to a child's standard descriptors is the application's business; a child that
+// opens a file must not get number 0, 1 or 2 by accident, though: closed ones would swallow it.
+void fill_closed_stdio() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
+      [[maybe_unused]] const int opened = ::open("/dev/null", O_RDWR);  // the lowest free: fd
+    }
+  }
+}
+
+std::string readable_type(const std::type_info& type) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
+  return text ? text.get() : type.name();
+}
+
+// Called while an exception is being handled.
+std::string describe_exception() {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  std::string text = type == nullptr ? "unknown" : readable_type(*type);
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    text += std::string(": ") + error.what();
+  } catch (const std::string& error) {
+    text += ": " + error;
+  } catch (const char* error) {
+    text += std::string(": ") + error;
+  } catch (...) {  // NOLINT(bugprone-empty-catch): the type is all that is known
+  }
+  return text;
+}
+
+void print_uncaught() {
+  std::cout.flush();  // what it had printed before comes before
+  const std::string line = "Process " + self().name + " (pid " + std::to_string(::getpid()) +
+                           "): uncaught exception of type " + describe_exception() + "\n";
+  // One write, whole: nothing of it is lost when the process ends or others print as well.
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+// The end of a process, by exit() as well: `code` is known to who can't ask the kernel, and no child
+// is left behind.
+void leave(int code, void* /*unused*/) {
+  detail::end_children();
+  detail::leave_exit_code(code);
+}
+
+void leave_at_exit_too() {
+  static const bool registered = ::on_exit(leave, nullptr) == 0;
+  static_cast<void>(registered);
+}
+
+}  // namespace
+
+// ---- ProcessHandle
+
+ProcessHandle::ProcessHandle(std::shared_ptr<Child> child) noexcept : child_(std::move(child)) {}
+
+pid_t ProcessHandle::pid() const noexcept { return child_->about().pid; }
+const std::string& ProcessHandle::name() const noexcept { return child_->about().name; }
+bool ProcessHandle::daemon() const noexcept { return child_->about().daemon; }
+bool ProcessHandle::is_alive() const { return child_->is_alive(); }
+std::optional<int> ProcessHandle::exit_code() const { return child_->exit_code(); }
+int ProcessHandle::sentinel() const { return child_->descriptor(); }
+void ProcessHandle::join() const { static_cast<void>(join_until(Deadline::never())); }
+void ProcessHandle::terminate() const { child_->send_signal(SIGTERM); }
+void ProcessHandle::kill() const { child_->send_signal(SIGKILL); }
+void ProcessHandle::interrupt() const { child_->send_signal(SIGINT); }
+
+bool ProcessHandle::join_until(Deadline deadline) const {
+  if (child_->about().pid == ::getpid()) {
+    throw std::logic_error("kin: a process can't join itself");
+  }
+  return child_->join(deadline);
+}
+
+// ---- Process
+
+struct Process::State {
+  pid_t creator = ::getpid();
+  int exceptions = std::uncaught_exceptions();
+  std::string name;
+  bool daemon = false;
+  bool closed = false;
+  std::optional<ProcessHandle> handle;
+};
+
+Process::Process() : Process(ProcessOptions{}) {}
+
+Process::Process(ProcessOptions options) : state_(std::make_unique<State>()) {
+  state_->name = options.name.empty() ? next_child_name() : std::move(options.name);
+  state_->daemon = options.daemon.value_or(self().daemon);
+}
+
+Process::Process(Process&& other) noexcept
+    : target_(std::move(other.target_)), state_(std::move(other.state_)) {}
+
+Process& Process::operator=(Process&& other) noexcept {
+  if (this != &other) {
+    abandon();
+    target_ = std::move(other.target_);
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+Process::~Process() { abandon(); }
+
+void Process::abandon() noexcept {
+  if (!state_ || !state_->handle || state_->closed || state_->creator != ::getpid()) return;
+  try {
+    Child& child = *state_->handle->child_;
+    if (!child.is_alive()) return;
+    const bool unwinding = std::uncaught_exceptions() > state_->exceptions;
+    if (state_->daemon || unwinding) {
+      child.terminate_and_join();
+    } else {
+      child.join(Deadline::never());
+    }
+  } catch (const std::exception& error) {
+    log(LogLevel::error, "process " + state_->name + " can't be waited for: " + error.what());
+  }
+}
+
+Process::State& Process::state() const {
+  if (!state_) throw std::logic_error("kin: a Process was used after it was moved from");
+  if (state_->closed) throw std::logic_error("kin: process " + state_->name + " was closed");
+  return *state_;
+}
+
+const ProcessHandle& Process::started() const {
+  const State& me = state();
+  if (me.creator != ::getpid()) {
+    throw std::logic_error("kin: process " + me.name + " belongs to the process that started it");
+  }
+  if (!me.handle) throw std::logic_error("kin: process " + me.name + " was not started");
+  return *me.handle;
+}
+
+void Process::start() {
+  State& me = state();
+  if (me.creator != ::getpid()) {
+    throw std::logic_error("kin: process " + me.name + " can be started only where it was made");
+  }
+  if (me.handle) throw std::logic_error("kin: process " + me.name + " was started before");
+  leave_at_exit_too();
+  detail::LifeLine life_line;
+  if (me.daemon) life_line = detail::LifeLine::make();
+  UniqueFd own_pidfd = detail::open_pidfd(::getpid());
+  std::optional<detail::SignalsBlocked> blocked(std::in_place);
+  const detail::Stamp creator_stamp = detail::this_process();
+  const detail::Forked forked = detail::fork_process();
+  if (forked.pid == 0) {
+    // If the creator is killed from here on: a daemon finds its life-line cut.
+    auto parent = std::make_shared<Child>(
+        Child::About{me.creator, creator_stamp, self().name, self().daemon, Child::Kind::other},
+        std::move(own_pidfd), UniqueFd());
+    self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
+    // The fork handler closed it, as all write ends of the parent's.
+    static_cast<void>(life_line.write_end.release());
+    live([&] {
+      if (me.daemon) detail::LifeLine::hold(std::move(life_line.read_end));
+      fill_closed_stdio();
+      detail::set_process_name(detail::this_process_or_none(), me.name);
+      blocked.reset();
+    });
+  }
+  // Gives up a descriptor for the one that is needed now, where the table is full.
+  own_pidfd.reset();
+  me.handle.emplace(
+      detail::add_child({forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
+                        detail::open_pidfd(forked.pid), std::move(life_line.write_end)));
+  blocked.reset();
+  target_.reset();
+}
+
+void Process::live(detail::FunctionRef<void()> settle_in) {
+  int code = 0;
+  try {
+    settle_in();
+    run();
+    target_.reset();
+  } catch (...) {
+    print_uncaught();
+    code = 1;
+  }
+  leave(code, nullptr);
+  detail::flush_streams();
+  ::_exit(code);
+}
+
+void Process::run() {
+  if (target_) target_->run();
+}
+
+void Process::join() { static_cast<void>(join_until(Deadline::never())); }
+
+bool Process::join_until(Deadline deadline) { return started().join_until(deadline); }
+
+bool Process::is_alive() const {
+  const State& me = state();
+  return me.handle && started().is_alive();
+}
+
+std::optional<int> Process::exit_code() const {
+  const State& me = state();
+  return me.handle ? started().exit_code() : std::nullopt;
+}
+
+pid_t Process::pid() const { return state().handle ? state().handle->pid() : 0; }
+const std::string& Process::name() const { return state().name; }
+bool Process::daemon() const { return state().daemon; }
+int Process::sentinel() const { return started().sentinel(); }
+void Process::terminate() { started().terminate(); }
+void Process::kill() { started().kill(); }
+void Process::interrupt() { started().interrupt(); }
+ProcessHandle Process::handle() const { return started(); }
+
+void Process::close() {
+  if (!state_) throw std::logic_error("kin: a Process was used after it was moved from");
+  if (state_->closed) return;
+  if (state_->handle) {
+    if (is_alive()) {
+      throw std::logic_error("kin: process " + state_->name +
+                             " runs; terminate() and join() it before close()");
+    }
+    state_->handle->child_->close();
+  }
+  target_.reset();
+  state_->handle.reset();
+  state_->closed = true;
+}
+
+// ---- free functions
+
+ProcessHandle current_process() {
+  Self& me = self();
+  if (me.pid != ::getpid()) me = Self{};
+  return ProcessHandle(std::make_shared<Child>(
+      Child::About{me.pid, detail::this_process_or_none(), me.name, me.daemon, Child::Kind::other},
+      detail::open_pidfd(me.pid), UniqueFd()));
+}
+
+std::optional<ProcessHandle> parent_process() {
+  Self& me = self();
+  if (me.pid != ::getpid()) me = Self{};
+  if (!me.parent) return std::nullopt;
+  return ProcessHandle(me.parent);
+}
+
+std::vector<ProcessHandle> active_children() {
+  std::vector<ProcessHandle> handles;
+  for (auto& child : detail::living_children()) handles.emplace_back(std::move(child));
+  return handles;
+}
+
+}  // namespace kin

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Waiting. Waking a sleeper on another core costs tens of microseconds on the machines that kin was
+// measured on, a cache line handed over between two spinning processes 0.1: so a waiter spins for
+// about what a wake-up costs before it sleeps, as long as spinning has been worth it lately.
+//
+//   1. A short spin, free for all: answers that are on their way already.
+//   2. A longer one, with one of the arena's permits; the spot shows that somebody is awake.
+//   3. Sleep: announce, fence, look again, futex.
+
+#include "waiting/parking.hpp"
+
+#include "waiting/pause.hpp"
+
+#include <algorithm>
+#include <climits>
+
+namespace kin::detail {
+namespace {
+
+constexpr int short_spins = 150;                // about 2 to 5 µs
+constexpr std::int64_t longest_spin = 60'000;   // ns: about what a wake-up costs
+constexpr std::int64_t shortest_spin = 2'000;   // ns
+constexpr std::int64_t wake_up_time = 150'000;  // ns: who was woken will have looked by then
+
+SpinPermits* spin_permits = nullptr;
+
+// How long this thread's next long spin may be: doubled when one was worth it, else halved.
+thread_local std::int64_t spin_budget = longest_spin;
+
+std::atomic<std::int64_t>* take_permit(std::int64_t now, std::int64_t until) noexcept {
+  if (spin_permits == nullptr) return nullptr;
+  for (std::uint32_t i = 0; i < spin_permits->count; ++i) {
+    auto& permit = spin_permits->lapse[i];
+    std::int64_t lapse = permit.load(std::memory_order_relaxed);
+    // Relaxed: permits guard nothing but processor time.
+    if (lapse < now && permit.compare_exchange_strong(lapse, until, std::memory_order_relaxed)) {
+      return &permit;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void SpinPermits::use(SpinPermits* permits) noexcept { spin_permits = permits; }
+
+bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
+                       FunctionRef<void()> look_around) {
+  if (ready()) return true;
+  if (deadline.is_passed_from_start()) return false;
+  if (spin(ready, deadline)) return true;
+  while (true) {
+    const std::uint32_t wakes = wakes_.load();
+    announce();
+    // SYNC park: pairs with the fence in notify().
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (ready()) return true;
+    if (deadline.has_passed()) return false;
+    const bool woken = futex_wait_slice(wakes_, wakes, deadline);
+    // If killed here: the wake is lost, and the others look again at the end of their slices.
+    awake_until_.store(0);
+    if (ready()) return true;
+    if (!woken) look_around();
+  }
+}
+
+bool ParkingSpot::spin(FunctionRef<bool()> ready, Deadline deadline) {
+  for (int i = 0; i < short_spins; ++i) {
+    pause();
+    if (ready()) return true;
+  }
+  const std::int64_t now = Deadline::now();
+  const std::int64_t until = std::min(now + spin_budget, deadline.nanoseconds());
+  auto* permit = take_permit(now, until);
+  if (permit == nullptr) return false;
+  awake_until_.store(until);
+  bool seen = false;
+  while (!seen && Deadline::now() < until) {
+    for (int i = 0; i < 16 && !seen; ++i) {
+      pause();
+      seen = ready();
+    }
+  }
+  permit->store(0, std::memory_order_relaxed);
+  // A publisher may have trusted this until now; ready() is looked at again after it by the caller,
+  // who takes what there is and notifies for what it leaves.
+  awake_until_.store(0);
+  spin_budget =
+      seen ? std::min(spin_budget * 2, longest_spin) : std::max(spin_budget / 2, shortest_spin);
+  return seen;
+}
+
+void ParkingSpot::announce() noexcept {
+  std::uint32_t before = sleepers_.load();
+  while (!sleepers_.compare_exchange_weak(before, before + ((before & asleep) != 0 ? 2 : 1))) {
+  }
+}
+
+void ParkingSpot::wake_one(std::uint32_t sleepers) noexcept {
+  const std::int64_t now = Deadline::now();
+  if (awake_until_.load() > now) return;
+  awake_until_.store(now + wake_up_time);
+  wakes_.fetch_add(1);
+  // If killed here: the sleepers look again at the end of their slices.
+  if (futex_wake(wakes_, 1) != 0) return;
+  awake_until_.store(0);
+  // Nobody slept. Fails when somebody has announced since.
+  sleepers_.compare_exchange_strong(sleepers, sleepers + 1);
+}
+
+void ParkingSpot::notify_all() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // SYNC park: as in notify()
+  if ((sleepers_.load(std::memory_order_relaxed) & asleep) == 0) return;
+  wakes_.fetch_add(1);
+  futex_wake(wakes_, INT_MAX);
+}
+
+}  // namespace kin::detail

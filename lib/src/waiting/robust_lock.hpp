@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/deadline.hpp>
+
+#include <mutex>
+#include <optional>
+
+#include <pthread.h>
+
+namespace kin::detail {
+
+/// A lock between processes whose holder may be killed: a robust, process-shared pthread mutex.
+///
+/// The kernel marks it when the *thread* that holds it ends, however it ends, and the next to lock
+/// it is told. That one repairs what the lock guards and then calls make_consistent(); killed before
+/// that, the one after it is told as well.
+///
+/// Where it lives: in shared memory that stays a lock for ever, as the kernel may still write to the
+/// word of a lock whose holder is ending.
+/// Not recursive; a thread that locks what it holds gets DeadlockError.
+/// After fork: what the parent's thread holds it goes on holding; the child holds nothing.
+class RobustLock {
+ public:
+  enum class Found { clean, owner_died };
+
+  /// Makes it ready, in memory that holds no lock or one that nobody uses any more.
+  void initialize() noexcept;
+
+  Found lock() {
+    const int result = pthread_mutex_trylock(&mutex_);
+    return result == 0 ? Found::clean : *lock_slowly(result, Deadline::never());
+  }
+  /// Does not wait; none when another thread holds it.
+  std::optional<Found> try_lock() { return lock_until(Deadline::passed()); }
+  /// None when the time is up.
+  std::optional<Found> lock_until(Deadline deadline) {
+    const int result = pthread_mutex_trylock(&mutex_);
+    return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline);
+  }
+
+  void make_consistent() noexcept { pthread_mutex_consistent(&mutex_); }
+  /// Whether a thread holds it that the kernel has not marked as ended.
+  [[nodiscard]] bool is_held() const noexcept;
+  /// False when this thread does not hold it.
+  bool unlock() noexcept { return pthread_mutex_unlock(&mutex_) == 0; }
+
+ private:
+  std::optional<Found> lock_slowly(int result, Deadline deadline);
+  [[nodiscard]] bool looks_free() const noexcept;
+  void recover_unmarked() noexcept;
+
+  pthread_mutex_t mutex_;
+};
+
+/// Holds a RobustLock for a scope. `recover()` is run first when the holder before has died; it must
+/// do no harm when run again, since whoever runs it may be killed in the middle.
+class RobustGuard {
+ public:
+  template <typename Recover>
+  RobustGuard(RobustLock& lock, Recover&& recover) : lock_(&lock) {
+    if (lock.lock() == RobustLock::Found::owner_died) repair(recover);
+  }
+  /// Does not wait for the lock; holds() tells.
+  template <typename Recover>
+  RobustGuard(std::try_to_lock_t, RobustLock& lock, Recover&& recover) : lock_(&lock) {
+    const auto found = lock.try_lock();
+    if (!found) lock_ = nullptr;
+    if (found == RobustLock::Found::owner_died) repair(recover);
+  }
+  ~RobustGuard() {
+    if (lock_ != nullptr) lock_->unlock();
+  }
+  RobustGuard(const RobustGuard&) = delete;
+  RobustGuard& operator=(const RobustGuard&) = delete;
+
+  [[nodiscard]] bool holds() const noexcept { return lock_ != nullptr; }
+
+ private:
+  template <typename Recover>
+  void repair(Recover& recover) {
+    recover();
+    // If killed before this: the next holder is told as well, and repairs again.
+    lock_->make_consistent();
+  }
+
+  RobustLock* lock_;
+};
+
+}  // namespace kin::detail
