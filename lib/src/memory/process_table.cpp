@@ -213,8 +213,12 @@ void leave_exit_code(int code) noexcept {
 
 SweepGuard::SweepGuard() : RobustGuard(table().sweep_lock, [] { recover_graveyard(); }) {}
 
-void sweep(Stamp stamp) {
-  const SweepGuard guard;
+SweepGuard::SweepGuard(std::try_to_lock_t attempt)
+    : RobustGuard(attempt, table().sweep_lock, [] { recover_graveyard(); }) {}
+
+namespace {
+
+void sweep_with(const SweepGuard& guard, Stamp stamp) {
   ProcessSlot& dead = slot(stamp);
   std::uint64_t life = dead.life.load();
   if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return;
@@ -228,6 +232,10 @@ void sweep(Stamp stamp) {
                                     life_word(generation_of(stamp), pid_in(life), State::free));
   visit_limbo(guard);
 }
+
+}  // namespace
+
+void sweep(Stamp stamp) { sweep_with(SweepGuard(), stamp); }
 
 bool sweep_if_gone(Stamp stamp) {
   if (!is_gone(stamp)) return false;
@@ -246,7 +254,8 @@ void sweep_some() {
     if (state_in(life) != State::live) continue;
     // The cheap question first: most processes exist.
     if (const UniqueFd process = open_process(pid_in(life)); !process && errno == ESRCH) {
-      sweep_if_gone(make_stamp(generation_in(life), at));
+      const SweepGuard guard(std::try_to_lock);
+      if (guard.holds()) sweep_with(guard, make_stamp(generation_in(life), at));
     }
   }
 }

@@ -114,7 +114,8 @@ void leave_exit_code(int code) noexcept;
 void sweep(Stamp stamp);
 /// Sweeps it if it is gone; tells whether it is.
 bool sweep_if_gone(Stamp stamp);
-/// Sweeps a few slots whose processes no longer exist: orphans, that no parent reaps.
+/// Sweeps a few slots whose processes no longer exist: orphans, that no parent reaps. Part of every
+/// fork, so it waits for nobody: where another process is sweeping, or was stopped in it, it does not.
 void sweep_some();
 
 /// Whether a process lives, or is being born, that was forked after `made` and not after `released`.
@@ -124,6 +125,8 @@ bool heir_lives(std::uint64_t made, std::uint64_t released);
 class SweepGuard : public RobustGuard {
  public:
   SweepGuard();
+  /// Does not wait for the lock; holds() tells.
+  explicit SweepGuard(std::try_to_lock_t);
 };
 
 }  // namespace kin::detail
