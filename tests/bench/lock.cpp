@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// Lock and unlock where nobody else wants the lock, beside the bare mutex of the C library that
+// gives the same promise: process-shared and robust.
+
+#include "rounds.hpp"
+#include "table.hpp"
+
+#include <kin/sync.hpp>
+
+#include <mutex>
+
+#include <pthread.h>
+
+namespace {
+
+using bench::Table;
+
+struct BareMutex {
+  BareMutex() {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+  }
+  void lock() { pthread_mutex_lock(&mutex); }
+  void unlock() { pthread_mutex_unlock(&mutex); }
+  pthread_mutex_t mutex;
+};
+
+// Nanoseconds for lock and unlock.
+template <typename Lockable>
+double round_of(Lockable& lock) {
+  constexpr int count = 500'000;
+  const double begin = bench::now();
+  for (int i = 0; i < count; ++i) {
+    const std::scoped_lock guard(lock);
+  }
+  return (bench::now() - begin) / count;
+}
+
+std::string time_of(double nanoseconds) { return Table::number("%.1f ns", nanoseconds); }
+
+}  // namespace
+
+int main() {
+  const kin::Lock lock;
+  const kin::RLock recursive_lock;
+  const bench::Shared<BareMutex> mutex;
+
+  bench::Contestant kin{[&] { return round_of(lock); }};
+  bench::Contestant recursive{[&] { return round_of(recursive_lock); }};
+  bench::Contestant bare{[&] { return round_of(*mutex); }};
+  bench::take_turns(25, {&kin, &bare, &recursive});
+
+  Table table("lock: lock and unlock, nobody else there, best of 25 rounds taken in turns");
+  const std::string peer = "robust process-shared pthread_mutex " + time_of(bare.best);
+  table.add({.figure = "Lock",
+             .measured = time_of(kin.best),
+             .peer = peer,
+             .ratio = kin.best / bare.best,
+             .want = Table::Want::at_most,
+             .limit = 2});
+  table.add({.figure = "RLock",
+             .measured = time_of(recursive.best),
+             .peer = peer,
+             .ratio = recursive.best / bare.best});
+  table.note("the ratio is of times, kin's to the peer's");
+  return table.print();
+}

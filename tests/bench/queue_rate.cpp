@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// How many 64-byte messages a second go through one queue: one putter and one getter beside
+// Boost.Interprocess and Python, then more putters and getters beside one of each.
+//
+// A round is the time from the moment when all processes are let go until the last has ended its
+// share. Each putter and each getter has an equal share. kin's queue is a Queue<Message> without a
+// bound, one for all rounds. With one putter and one getter each is bound to a processor of its own,
+// kin's and Boost's alike.
+//
+// Boost's message_queue runs in its best configuration: messages of at most 64 bytes, all of one
+// priority, deep; as the best depth depends on the machine, two are measured and the better counts.
+// Python's multiprocessing.Queue carries bytes objects of 64 bytes, by fork; a round begins in its
+// script when both processes run.
+
+#include "rounds.hpp"
+#include "table.hpp"
+
+#include <kin/queue.hpp>
+
+#include <boost/interprocess/ipc/message_queue.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include <unistd.h>
+
+namespace {
+
+using bench::Contestant;
+using bench::Table;
+using Message = std::array<std::byte, 64>;
+
+// Nanoseconds a message.
+double round_of_kin(const kin::Queue<Message>& queue, int pairs, int messages) {
+  const int share = messages / pairs;
+  std::vector<std::function<void()>> roles;
+  for (int i = 0; i < pairs; ++i) {
+    roles.emplace_back([&queue, share] {
+      const Message message{};
+      for (int k = 0; k < share; ++k) queue.put(message);
+    });
+    roles.emplace_back([&queue, share] {
+      for (int k = 0; k < share; ++k) static_cast<void>(queue.get());
+    });
+  }
+  const auto placement = pairs == 1 ? bench::Placement::apart : bench::Placement::anywhere;
+  return bench::time_together(placement, roles) / (share * pairs);
+}
+
+// Its name goes before the first message; the mapping stays, and the children inherit it.
+class BoostQueue {
+ public:
+  explicit BoostQueue(std::size_t depth)
+      : name_("kin-bench-" + std::to_string(getpid()) + "-" + std::to_string(depth)),
+        queue_(boost::interprocess::create_only, name_.c_str(), depth, sizeof(Message)) {
+    boost::interprocess::message_queue::remove(name_.c_str());
+  }
+
+  double round(int messages) {
+    const auto putter = [this, messages] {
+      const Message message{};
+      for (int k = 0; k < messages; ++k) queue_.send(message.data(), message.size(), 0);
+    };
+    const auto getter = [this, messages] {
+      Message message;
+      boost::interprocess::message_queue::size_type size = 0;
+      unsigned priority = 0;
+      for (int k = 0; k < messages; ++k) {
+        queue_.receive(message.data(), message.size(), size, priority);
+      }
+    };
+    return bench::time_together(bench::Placement::apart, {putter, getter}) / messages;
+  }
+
+ private:
+  std::string name_;
+  boost::interprocess::message_queue queue_;
+};
+
+// Nanoseconds a message; 0 where there is no python3.
+double round_of_python(int messages) {
+  const std::string script = R"(
+import multiprocessing, sys, time
+context = multiprocessing.get_context("fork")
+count = int(sys.argv[1])
+def put(queue, ready, go):
+    message = bytes(64)
+    ready.release()
+    go.acquire()
+    for _ in range(count):
+        queue.put(message)
+queue, ready, go = context.Queue(), context.Semaphore(0), context.Semaphore(0)
+putter = context.Process(target=put, args=(queue, ready, go))
+putter.start()
+ready.acquire()
+begin = time.monotonic()
+go.release()
+for _ in range(count):
+    queue.get()
+print((time.monotonic() - begin) * 1e9 / count)
+putter.join()
+)";
+  const std::string command =
+      "python3 -c '" + script + "' " + std::to_string(messages) + " 2>/dev/null";
+  std::FILE* output = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): python3 of the PATH
+  if (output == nullptr) return 0;
+  double nanoseconds = 0;
+  if (std::fscanf(output, "%lf", &nanoseconds) != 1) nanoseconds = 0;
+  pclose(output);
+  return nanoseconds;
+}
+
+std::string rate(double nanoseconds) { return Table::number("%.3f M/s", 1e3 / nanoseconds); }
+
+}  // namespace
+
+int main() {
+  const kin::Queue<Message> queue;
+  BoostQueue shallow(1024);
+  BoostQueue deep(16384);
+
+  Contestant one{[&] { return round_of_kin(queue, 1, 1'000'000); }};
+  Contestant two{[&] { return round_of_kin(queue, 2, 2'000'000); }};
+  Contestant many{[&] { return round_of_kin(queue, 32, 2'000'000); }};
+  Contestant boost_shallow{[&] { return shallow.round(300'000); }};
+  Contestant boost_deep{[&] { return deep.round(300'000); }};
+  bench::take_turns(15, {&one, &boost_shallow, &two, &boost_deep, &many});
+
+  Contestant python{[&] { return round_of_python(30'000); }};
+  const bool has_python = round_of_python(10) > 0;
+  if (has_python) bench::take_turns(3, {&python, &one});
+
+  Table table("queue_rate: 64-byte messages through one queue, best of 15 rounds taken in turns");
+  const bool shallow_wins = boost_shallow.best < boost_deep.best;
+  const double boost = shallow_wins ? boost_shallow.best : boost_deep.best;
+  table.add({.figure = "1 putter, 1 getter",
+             .measured = rate(one.best),
+             .peer = std::string("Boost message_queue, depth ") +
+                     (shallow_wins ? "1024 " : "16384 ") + rate(boost),
+             .ratio = boost / one.best,
+             .want = Table::Want::at_least,
+             .limit = 5});
+  table.add({.figure = "1 putter, 1 getter",
+             .measured = rate(one.best),
+             .peer = has_python ? "Python multiprocessing.Queue " + rate(python.best)
+                                : "Python: no python3 in the PATH",
+             .ratio = has_python ? python.best / one.best : 0,
+             .want = Table::Want::at_least,
+             .limit = 100});
+  table.add({.figure = "2 putters, 2 getters",
+             .measured = rate(two.best),
+             .peer = "1:1 " + rate(one.best),
+             .ratio = one.best / two.best,
+             .want = Table::Want::at_least,
+             .limit = 0.4});
+  table.add({.figure = "32 putters, 32 getters",
+             .measured = rate(many.best),
+             .peer = "1:1 " + rate(one.best),
+             .ratio = one.best / many.best,
+             .want = Table::Want::at_least,
+             .limit = 0.2});
+  table.note(
+      "the ratio is of rates, kin's to the peer's; 2:2 and 32:32 are the whole queue's rate");
+  return table.print();
+}
