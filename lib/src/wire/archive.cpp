@@ -6,9 +6,9 @@
 // Archives are private to a thread of a process: a message is written before, and read after, the
 // locks of a channel are held. Nothing here knows of other processes.
 //
-// Objects are numbered in the order in which the writer meets them, and the reader meets them in the
-// same order: a number one above the last announces a new object. An entry of the reader's table
-// goes through
+// Objects are numbered in the order in which the writer meets them, and the reader meets them in
+// the same order: a number one above the last announces a new object. An entry of the reader's
+// table goes through
 //
 //     expected -> constructed (address set) -> complete
 //
@@ -148,7 +148,7 @@ void InArchive::enter() {
 }
 
 std::uint64_t InArchive::load_object_id() {
-  std::uint64_t id;
+  std::uint64_t id = 0;
   detail::load(*this, id);
   if (id > objects_.size() + 1) complain("it refers to an object that it does not hold");
   return id;

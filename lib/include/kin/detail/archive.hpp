@@ -34,6 +34,15 @@ namespace kin::detail {
 /// Containers and pointers inside one another, at most. The stack is finite, and a message may lie.
 inline constexpr unsigned deepest_nesting = 1000;
 
+class OutArchive;
+class InArchive;
+
+// In codec.hpp.
+template <typename T>
+void save(OutArchive& out, const T& value);
+template <typename T>
+void load(InArchive& in, T& target);
+
 /// A Boost archive that writes a message into memory; handles are collected beside the bytes.
 ///
 ///     OutArchive out;
@@ -51,6 +60,8 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
  public:
   OutArchive();
   ~OutArchive() override;
+  OutArchive(const OutArchive&) = delete;
+  OutArchive& operator=(const OutArchive&) = delete;
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {buffer_.get(), size_}; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -115,13 +126,15 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
 /// A Boost archive that reads one message. Nothing in the message is believed: whatever it holds,
 /// reading it gives a value or a SerializationError.
 ///
-/// Exempt are, as the archive can't know what would be right: values of an enum or of a plain class,
-/// addresses of functions, and pointers that a user's serialize() owns.
+/// Exempt are, as the archive can't know what would be right: values of an enum or of a class that
+/// was declared plain, addresses of functions, and pointers that a user's serialize() owns.
 /// Lifetime: looks into the bytes and handles it was made from; they outlive it.
 class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InArchive> {
  public:
   explicit InArchive(std::span<const std::byte> bytes, std::span<const Handle> handles = {});
   ~InArchive() override;
+  InArchive(const InArchive&) = delete;
+  InArchive& operator=(const InArchive&) = delete;
 
   [[nodiscard]] std::size_t remaining() const noexcept { return bytes_.size() - position_; }
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
@@ -142,7 +155,7 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
   }
   /// A number of elements that take so many bytes each at least: never more than can follow.
   std::size_t load_length(std::size_t bytes_each) {
-    std::uint64_t length;
+    std::uint64_t length = 0;
     load_binary(&length, sizeof length);
     if (length > remaining() / bytes_each) complain_short();
     return length;

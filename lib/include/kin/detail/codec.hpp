@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-// How each kind of type is written and read: one dispatch for both directions, so that the two sides
-// take the same branch by what T is. Standard types have a Codec each.
+// How each kind of type is written and read: one dispatch for both directions, so that the two
+// sides take the same branch by what T is. Standard types have a Codec each.
 
 #include <kin/detail/archive.hpp>
 
@@ -30,14 +30,14 @@ struct Codec;
 template <typename T>
 concept HasCodec = requires(OutArchive& out, const T& value) { Codec<T>::save(out, value); };
 
-// The words of the tables in Boost's archive bases. Virtual functions there have to compile; nothing
-// calls them.
+// The words of the tables in Boost's archive bases. Virtual functions there have to compile;
+// nothing calls them.
 template <typename T>
-concept TableWord =
-    std::same_as<T, boost::archive::version_type> || std::same_as<T, boost::archive::tracking_type> ||
-    std::derived_from<T, boost::archive::object_id_type> ||
-    std::derived_from<T, boost::archive::class_id_type> ||
-    std::same_as<T, boost::archive::class_name_type>;
+concept TableWord = std::same_as<T, boost::archive::version_type> ||
+                    std::same_as<T, boost::archive::tracking_type> ||
+                    std::derived_from<T, boost::archive::object_id_type> ||
+                    std::derived_from<T, boost::archive::class_id_type> ||
+                    std::same_as<T, boost::archive::class_name_type>;
 
 template <typename T>
 concept BoostWrapper = boost::serialization::is_wrapper<T>::type::value;
@@ -81,7 +81,7 @@ void check_bools(const T& value) {
   } else if constexpr (std::is_class_v<T>) {
     visit_members(value, [](const auto&... member) { (check_bools(member), ...); });
   } else {
-    unsigned char byte;
+    unsigned char byte = 0;
     std::memcpy(&byte, &value, 1);
     if (byte > 1) InArchive::complain("a bool is neither true nor false");
   }
@@ -116,16 +116,12 @@ void save(OutArchive& out, const T& value) {
   } else {
     require_sendable<T>();
     if constexpr (KnownMembers<T>)
-      visit_members(value, [&out](const auto&... member) { (detail::save(out, member), ...); });
+      visit_members(value, [&](const auto&... member) { (detail::save(out, member), ...); });
   }
 }
 
-template <typename Qualified>
-void load(InArchive& in, Qualified& target) {
-  using T = std::remove_const_t<Qualified>;
-  static_assert(std::same_as<T, Qualified> || BoostWrapper<T>,
-                "kin: a constant can't be read from a message");
-  T& value = const_cast<T&>(target);  // wrappers are constants that refer to what is read
+template <typename T>
+void load_value(InArchive& in, T& value) {
   if constexpr (Plain<T> || Address<T>) {
     load_plain(in, std::addressof(value), 1);
   } else if constexpr (HasCodec<T>) {
@@ -137,8 +133,17 @@ void load(InArchive& in, Qualified& target) {
   } else {
     require_sendable<T>();
     if constexpr (KnownMembers<T>)
-      visit_members(value, [&in](auto&... member) { (detail::load(in, member), ...); });
+      visit_members(value, [&](auto&... member) { (detail::load(in, member), ...); });
   }
+}
+
+template <typename Qualified>
+void load(InArchive& in, Qualified& target) {
+  using T = std::remove_const_t<Qualified>;
+  static_assert(std::same_as<T, Qualified> || BoostWrapper<T>,
+                "kin: a constant can't be read from a message");
+  detail::load_value(in,
+                     const_cast<T&>(target));  // wrappers are constants that refer to what is read
 }
 
 // --- what serialize() functions wrap their members in
@@ -209,7 +214,7 @@ struct VersionCodec {
     detail::save(out, static_cast<unsigned>(number));
   }
   static void load(InArchive& in, Number& number) {
-    unsigned value;
+    unsigned value = 0;
     detail::load(in, value);
     number = Number(value);
   }

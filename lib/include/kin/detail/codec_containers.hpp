@@ -149,7 +149,7 @@ struct Codec<std::vector<bool, Allocator>> {
     }
   }
   static void load(InArchive& in, Bits& bits) {
-    std::uint64_t length;
+    std::uint64_t length = 0;
     detail::load(in, length);
     if (length / 8 > in.remaining()) InArchive::complain_short();
     const std::byte* const bytes = in.take(length / 8 + (length % 8 != 0 ? 1 : 0));
@@ -161,16 +161,25 @@ struct Codec<std::vector<bool, Allocator>> {
 
 template <std::size_t size>
 struct Codec<std::bitset<size>> {
-  static void save(OutArchive& out, const std::bitset<size>& bits) {
-    save_plain(out, &bits, 1);
-  }
+  static void save(OutArchive& out, const std::bitset<size>& bits) { save_plain(out, &bits, 1); }
   static void load(InArchive& in, std::bitset<size>& bits) {
     load_plain(in, &bits, 1);
     bits &= std::bitset<size>().set();  // no bits but those that there are
   }
 };
 
-// --- sets and maps
+// --- sets and maps; what is ordered comes in its order, so that each element belongs at the end
+
+/// Turns into the next value of the message where the container makes its element, without a move.
+template <typename T>
+struct LoadInPlace {
+  InArchive& in;
+  operator T() const {
+    T value;
+    detail::load(in, value);
+    return value;
+  }
+};
 
 template <typename Set>
 struct SetCodec {
@@ -180,11 +189,7 @@ struct SetCodec {
     save_elements(out, set, set.size(), [&out](const Key& key) { detail::save(out, key); });
   }
   static void load(InArchive& in, Set& set) {
-    load_elements(in, set, [&] {
-      Key key;
-      detail::load(in, key);
-      set.emplace_hint(set.end(), std::move(key));  // they come in their order
-    });
+    load_elements(in, set, [&] { set.emplace_hint(set.end(), LoadInPlace<Key>{in}); });
   }
 };
 
@@ -200,12 +205,9 @@ struct MapCodec {
     });
   }
   static void load(InArchive& in, Map& map) {
+    // a pair makes its first before its second
     load_elements(in, map, [&] {
-      Key key;
-      Value value;
-      detail::load(in, key);
-      detail::load(in, value);
-      map.emplace_hint(map.end(), std::move(key), std::move(value));
+      map.emplace_hint(map.end(), LoadInPlace<Key>{in}, LoadInPlace<Value>{in});
     });
   }
 };
@@ -218,7 +220,8 @@ struct Codec<std::multiset<T, C, A>> : SetCodec<std::multiset<T, C, A>> {};
 template <typename T, typename H, typename E, typename A>
 struct Codec<std::unordered_set<T, H, E, A>> : SetCodec<std::unordered_set<T, H, E, A>> {};
 template <typename T, typename H, typename E, typename A>
-struct Codec<std::unordered_multiset<T, H, E, A>> : SetCodec<std::unordered_multiset<T, H, E, A>> {};
+struct Codec<std::unordered_multiset<T, H, E, A>>
+    : SetCodec<std::unordered_multiset<T, H, E, A>> {};
 template <typename K, typename V, typename C, typename A>
 struct Codec<std::map<K, V, C, A>> : MapCodec<std::map<K, V, C, A>> {};
 template <typename K, typename V, typename C, typename A>
@@ -226,7 +229,8 @@ struct Codec<std::multimap<K, V, C, A>> : MapCodec<std::multimap<K, V, C, A>> {}
 template <typename K, typename V, typename H, typename E, typename A>
 struct Codec<std::unordered_map<K, V, H, E, A>> : MapCodec<std::unordered_map<K, V, H, E, A>> {};
 template <typename K, typename V, typename H, typename E, typename A>
-struct Codec<std::unordered_multimap<K, V, H, E, A>> : MapCodec<std::unordered_multimap<K, V, H, E, A>> {};
+struct Codec<std::unordered_multimap<K, V, H, E, A>>
+    : MapCodec<std::unordered_multimap<K, V, H, E, A>> {};
 // clang-format on
 
 }  // namespace kin::detail

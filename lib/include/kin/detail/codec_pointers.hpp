@@ -178,9 +178,7 @@ struct Codec<T*> {
                 "kin: a raw pointer in a serialize() stands for an object of a class; archive what "
                 "it points to instead, or use boost::serialization::make_array");
 
-  static void save(OutArchive& out, T* pointer) {
-    save_pointer<std::remove_cv_t<T>>(out, pointer);
-  }
+  static void save(OutArchive& out, T* pointer) { save_pointer<std::remove_cv_t<T>>(out, pointer); }
   static void load(InArchive& in, T*& pointer) {
     pointer = object_as<std::remove_cv_t<T>>(in, load_object<std::remove_cv_t<T>>(in));
   }

@@ -31,10 +31,10 @@ struct Codec<std::pair<T, U>> {
 template <typename... T>
 struct Codec<std::tuple<T...>> {
   static void save(OutArchive& out, const std::tuple<T...>& tuple) {
-    std::apply([&out](const T&... value) { (detail::save(out, value), ...); }, tuple);
+    std::apply([&](const T&... value) { (detail::save(out, value), ...); }, tuple);
   }
   static void load(InArchive& in, std::tuple<T...>& tuple) {
-    std::apply([&in](T&... value) { (detail::load(in, value), ...); }, tuple);
+    std::apply([&](T&... value) { (detail::load(in, value), ...); }, tuple);
   }
 };
 
@@ -45,7 +45,7 @@ struct Codec<std::optional<T>> {
     if (optional) detail::save(out, *optional);
   }
   static void load(InArchive& in, std::optional<T>& optional) {
-    bool has_value;
+    bool has_value = false;
     detail::load(in, has_value);
     optional.reset();
     if (has_value) detail::load(in, optional.emplace());
@@ -63,7 +63,7 @@ struct Codec<std::variant<T...>> {
     std::visit([&out](const auto& value) { detail::save(out, value); }, variant);
   }
   static void load(InArchive& in, Variant& variant) {
-    std::uint32_t index;
+    std::uint32_t index = 0;
     detail::load(in, index);
     const bool known = [&]<std::size_t... n>(std::index_sequence<n...>) {
       return (load_alternative<n>(in, variant, index) || ...);

@@ -72,26 +72,27 @@ struct Shape<0> {
   static constexpr void visit(T&, Visitor&&) {}
 };
 
-#define KIN_BRACES(z, n, data) {}
+#define KIN_BRACES(z, n, data) \
+  {}
 #define KIN_MEMBER(z, n, data) Member<decltype(m##n), requires { std::addressof(m##n); }>
-#define KIN_SHAPE(z, n, data)                                                     \
-  template <>                                                                     \
-  struct Shape<n> {                                                               \
-    template <typename T, typename... Last>                                       \
-    static constexpr bool initializes =                                           \
+#define KIN_SHAPE(z, n, data)                                                           \
+  template <>                                                                           \
+  struct Shape<n> {                                                                     \
+    template <typename T, typename... Last>                                             \
+    static constexpr bool initializes =                                                 \
         requires { T{BOOST_PP_ENUM(n, KIN_BRACES, ) BOOST_PP_COMMA_IF(n) Last{}...}; }; \
-                                                                                  \
-    template <typename T>                                                         \
-    static auto members(T& object) {                                              \
-      auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                                \
-      return TypeList<BOOST_PP_ENUM(n, KIN_MEMBER, )>{};                          \
-    }                                                                             \
-                                                                                  \
-    template <typename T, typename Visitor>                                       \
-    static constexpr void visit(T& object, Visitor&& visitor) {                   \
-      auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                                \
-      visitor(BOOST_PP_ENUM_PARAMS(n, m));                                        \
-    }                                                                             \
+                                                                                        \
+    template <typename T>                                                               \
+    static auto members(T& object) {                                                    \
+      auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                                      \
+      return TypeList<BOOST_PP_ENUM(n, KIN_MEMBER, )>{};                                \
+    }                                                                                   \
+                                                                                        \
+    template <typename T, typename Visitor>                                             \
+    static constexpr void visit(T& object, Visitor&& visitor) {                         \
+      auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                                      \
+      visitor(BOOST_PP_ENUM_PARAMS(n, m));                                              \
+    }                                                                                   \
   };
 BOOST_PP_REPEAT_FROM_TO(1, 65, KIN_SHAPE, )
 #undef KIN_SHAPE
@@ -100,13 +101,10 @@ BOOST_PP_REPEAT_FROM_TO(1, 65, KIN_SHAPE, )
 
 template <typename T, std::size_t count = 0>
 consteval std::size_t count_members() {
-  if constexpr (count == most_members) {
-    return count;
-  } else if constexpr (Shape<count + 1>::template initializes<T>) {
-    return count_members<T, count + 1>();
-  } else {
-    return count;
+  if constexpr (count < most_members) {
+    if constexpr (Shape<count + 1>::template initializes<T>) return count_members<T, count + 1>();
   }
+  return count;
 }
 
 // An anonymous union has no name that a structured binding could take.
@@ -121,24 +119,23 @@ consteval bool has_union() {
 template <typename T>
 concept TupleLike = requires { std::tuple_size<T>::value; };
 
-/// Whether the count is certain: no base class, no union, and no further member that empty braces
-/// can't initialize. A class with references or constants is not assignable.
+// References and constants are not assignable. AnyBase can initialize nothing but a base class.
 template <typename T>
+concept FlatAggregate =
+    std::is_class_v<T> && std::is_aggregate_v<T> && std::is_move_assignable_v<T> && !TupleLike<T> &&
+    !Shape<0>::template initializes<T, AnyBase<T>>;
+
+/// Whether the count is certain: no union, and no further member that {} can not initialize.
+template <FlatAggregate T>
 consteval bool knows_members() {
-  if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T> || !std::is_move_assignable_v<T>) {
-    return false;
-  } else if constexpr (TupleLike<T> || Shape<0>::initializes<T, AnyBase<T>>) {
-    return false;
-  } else {
-    constexpr std::size_t count = count_members<T>();
-    return Shape<count>::template initializes<T> &&
-           !Shape<count>::template initializes<T, AnyValue> &&
-           !Shape<count>::template initializes<T, AnyLvalue> && !has_union<T, count>();
-  }
+  constexpr std::size_t count = count_members<T>();
+  return Shape<count>::template initializes<T> &&
+         !Shape<count>::template initializes<T, AnyValue> &&
+         !Shape<count>::template initializes<T, AnyLvalue> && !has_union<T, count>();
 }
 
 template <typename T>
-concept KnownMembers = knows_members<T>();
+concept KnownMembers = FlatAggregate<T> && knows_members<T>();
 
 /// TypeList<Member<T, referable>...>
 template <KnownMembers T>

@@ -119,7 +119,8 @@ template <typename K, typename V, typename H, typename E, typename A>
 struct Parts<std::unordered_map<K, V, H, E, A>> : MadeOf<K, V> {};
 template <typename K, typename V, typename H, typename E, typename A>
 struct Parts<std::unordered_multimap<K, V, H, E, A>> : MadeOf<K, V> {};
-template <typename C, typename T, typename A> struct Parts<std::basic_string<C, T, A>> : MadeOf<C> {};
+template <typename C, typename T, typename A>
+struct Parts<std::basic_string<C, T, A>> : MadeOf<C> {};
 template <typename T, typename U> struct Parts<std::pair<T, U>> : MadeOf<T, U> {};
 template <typename... T> struct Parts<std::tuple<T...>> : MadeOf<T...> {};
 template <typename... T> struct Parts<std::variant<T...>> : MadeOf<T...> {};
@@ -201,6 +202,8 @@ consteval Refusal unless_default_constructible() {
   return std::is_default_constructible_v<T> ? Refusal::none : Refusal::no_default;
 }
 
+// NOLINTBEGIN(bugprone-branch-clone): branches that look the same compile for different types
+
 // Outer are the types whose parts are being looked at: a tree has a vector of trees.
 template <typename Qualified, typename... Outer>
 consteval Refusal refusal_of() {
@@ -257,8 +260,10 @@ consteval bool looks_plain() {
   }
 }
 
-/// The one readable error for everything that is made of T and sends it. Call it (or name it in a
-/// static_assert's place) before anything else that would fail for such a T.
+// NOLINTEND(bugprone-branch-clone)
+
+/// The one readable error for everything that sends a T. Call it before anything else that fails
+/// to compile for such a T (a constraint `template <Sendable T>` does).
 template <typename T>
 consteval void require_sendable() {
   constexpr Refusal refusal = refusal_of<T>();

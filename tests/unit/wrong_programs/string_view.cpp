@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSL-1.0
+// error: kin: this type can't travel in a message: pointers, references, iterators and views mean nothing in another process
+#include <kin/serialize.hpp>
+
+#include <string_view>
+
+int main() { kin::detail::require_sendable<std::map<int, std::string_view>>(); }
