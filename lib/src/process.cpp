@@ -12,6 +12,7 @@
 #include "base/signal_mask.hpp"
 #include "base/syscall.hpp"
 #include "os/child.hpp"
+#include "os/cpu_count.hpp"
 #include "os/fork.hpp"
 
 #include <kin/log.hpp>
@@ -314,5 +315,7 @@ std::vector<ProcessHandle> active_children() {
   for (auto& child : detail::living_children()) handles.emplace_back(std::move(child));
   return handles;
 }
+
+int cpu_count() { return detail::usable_cpus(); }
 
 }  // namespace kin
