@@ -58,25 +58,34 @@ Segment& allocate_segment(Owned<Segment>& place, std::uint32_t base, std::uint32
 
 // ---- the writers' side; all of it with the tail lock held
 
+using Unload = void (*)(Owned<Cargo>&);
+
+void settle_linking(ByteChannel& channel) {
+  if (!channel.linking) return;
+  const Segment* last = channel.tail_segment.load();
+  if (last->next.get() == channel.linking.get() || last == channel.linking.get()) {
+    channel.linking.name(nullptr);
+  } else {
+    Heap::free_from(channel.linking);
+  }
+}
+
+void settle_loading(ByteChannel& channel, Unload unload) {
+  if (!channel.loading) return;
+  const bool was_put = Cursor(channel.tail.load()).position() != channel.loading_from.load();
+  if (was_put) {
+    channel.loading.name(nullptr);
+  } else {
+    unload(channel.loading);
+  }
+}
+
 void recover_tail(ByteChannel& channel) {
   Heap::recover();
-  Segment* last = channel.tail_segment.load();
-  if (channel.linking) {
-    if (last->next.get() == channel.linking.get() || last == channel.linking.get()) {
-      channel.linking.name(nullptr);
-    } else {
-      Heap::free_from(channel.linking);
-    }
-  }
+  settle_linking(channel);
+  const Segment* last = channel.tail_segment.load();
   if (last->next) channel.tail_segment.store(last->next.get());
-  if (channel.loading) {
-    const bool was_put = Cursor(channel.tail.load()).position() != channel.loading_from.load();
-    if (was_put) {
-      channel.loading.name(nullptr);
-    } else {
-      unload_cargo(channel.loading);
-    }
-  }
+  settle_loading(channel, unload_cargo);
 }
 
 // A segment of `units` behind the last one, beginning at the tail.
@@ -181,6 +190,24 @@ void put_record(ByteChannel& channel, Cursor tail, std::span<const std::byte> by
 }
 
 // ---- the readers' side; all of it with the head lock held
+
+void settle_freeing(ByteChannel& channel) {
+  if (channel.freeing.get() == channel.head_segment.get()) {
+    channel.freeing.name(nullptr);
+  } else {
+    Heap::free_from(channel.freeing);
+  }
+}
+
+void settle_unloading(ByteChannel& channel, Unload unload) {
+  if (!channel.unloading) return;
+  const Cursor head(channel.head.load());
+  if (is_before(channel.unloading->position, head.position())) {
+    unload(channel.unloading);
+  } else {
+    channel.unloading.name(nullptr);
+  }
+}
 
 // The first segment is used up: its successor begins where the head is.
 void move_on(ByteChannel& channel) {
@@ -296,19 +323,12 @@ void unload_records(ByteChannel& channel) {
 
 bool destroy_channel(Object& object) {
   auto& channel = static_cast<ByteChannel&>(object);
-  // Deaths may have left these; nobody locked the channel since.
-  if (channel.linking && channel.tail_segment.load()->next.get() != channel.linking.get() &&
-      channel.tail_segment.load() != channel.linking.get()) {
-    Heap::free_from(channel.linking);
-  }
-  if (channel.freeing.get() != channel.head_segment.get()) Heap::free_from(channel.freeing);
-  if (Cursor(channel.tail.load()).position() == channel.loading_from.load()) {
-    unload_cargo_while_destroying(channel.loading);
-  }
-  if (channel.unloading &&
-      is_before(channel.unloading->position, Cursor(channel.head.load()).position())) {
-    unload_cargo_while_destroying(channel.unloading);
-  }
+  // Deaths may have left these; nobody locked the channel since. Each is empty afterwards, so that
+  // whoever does this again after a death does not take up what is freed below.
+  settle_linking(channel);
+  settle_loading(channel, unload_cargo_while_destroying);
+  settle_freeing(channel);
+  settle_unloading(channel, unload_cargo_while_destroying);
   unload_records(channel);
   Heap::free_chain(channel.head_segment);
   Heap::free_chain(channel.ledger.takers);
@@ -324,21 +344,8 @@ bool destroy_channel(Object& object) {
 
 void recover_head(ByteChannel& channel) {
   Heap::recover();
-  if (channel.freeing) {
-    if (channel.freeing.get() == channel.head_segment.get()) {
-      channel.freeing.name(nullptr);
-    } else {
-      Heap::free_from(channel.freeing);
-    }
-  }
-  if (channel.unloading) {
-    const Cursor head(channel.head.load());
-    if (is_before(channel.unloading->position, head.position())) {
-      unload_cargo(channel.unloading);
-    } else {
-      channel.unloading.name(nullptr);
-    }
-  }
+  settle_freeing(channel);
+  settle_unloading(channel, unload_cargo);
   if (channel.ledger.kept) recover_ledger(channel);
 }
 
