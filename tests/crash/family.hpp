@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "channel/byte_channel.hpp"
+#include "memory/heap.hpp"
+#include "memory/process_table.hpp"
+#include "support/crash_run.hpp"
+
+#include <kin/detail/archive.hpp>
+#include <kin/queue.hpp>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace crash {
+
+/// Sweeps every process of the family that was killed and reaped, as its parent would.
+inline void sweep_the_dead() {
+  const std::uint32_t used = kin::detail::arena().processes->slots_used.load();
+  // It looks at eight slots at a time, and goes round.
+  for (std::uint32_t looked = 0; looked < used + 8; looked += 8) kin::detail::sweep_some();
+}
+
+/// The shared object that a handle names.
+template <typename T>
+kin::detail::Object& object_of(const T& handle) {
+  kin::detail::OutArchive archive;
+  kin::detail::encode(archive, handle);
+  return archive.handles().front().object_even_closed();
+}
+
+template <typename T>
+kin::detail::ByteChannel& channel_of(const kin::Queue<T>& queue) {
+  return static_cast<kin::detail::ByteChannel&>(object_of(queue));
+}
+
+/// How many messages were ever put, and taken, by the commit words.
+template <typename T>
+std::uint32_t puts_into(const kin::Queue<T>& queue) {
+  return kin::detail::Cursor(channel_of(queue).tail.load()).count();
+}
+template <typename T>
+std::uint32_t gets_from(const kin::Queue<T>& queue) {
+  return kin::detail::Cursor(channel_of(queue).head.load()).count();
+}
+
+/// Takes all that is in a queue; size() must have known how much that is.
+template <typename T>
+std::vector<T> drain(const kin::Queue<T>& queue) {
+  const std::size_t size = queue.size();
+  std::vector<T> items;
+  while (auto item = queue.try_get()) items.push_back(*std::move(item));
+  require(items.size() == size, "size() was " + std::to_string(size) + " with " +
+                                    std::to_string(items.size()) + " items in the queue");
+  require(queue.size() == 0, "size() of an empty queue is not 0");
+  return items;
+}
+
+/// The memory of the family, which must be in the end what it was in the beginning.
+///
+/// Compared are the blocks that are in use. Chunks may differ by those that the heap keeps.
+class Balance {
+ public:
+  Balance() : before_(settled()) {}
+
+  /// Throws what is missing, or too much.
+  void require_unchanged() const {
+    const auto now = settled();
+    require(now.cells == before_.cells && now.cell_bytes == before_.cell_bytes,
+            "blocks in use: " + describe(before_) + " before, " + describe(now) + " now");
+    require(now.chunks <= before_.chunks + kin::detail::HeapState::classes,
+            "chunks in use: " + describe(before_) + " before, " + describe(now) + " now");
+  }
+
+ private:
+  using Statistics = kin::detail::Heap::Statistics;
+  Statistics before_;
+
+  static Statistics settled() {
+    // Its first handle gives a process a list of them, that it keeps.
+    static_cast<void>(kin::Queue<int>());
+    sweep_the_dead();
+    kin::detail::Heap::recover();
+    return kin::detail::Heap::statistics();
+  }
+  static std::string describe(const Statistics& all) {
+    return std::to_string(all.cells) + " of " + std::to_string(all.cell_bytes) + " bytes and " +
+           std::to_string(all.chunks) + " chunks";
+  }
+};
+
+/// For Scenario::watch.
+template <typename T>
+std::span<const std::byte> memory_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+}  // namespace crash
