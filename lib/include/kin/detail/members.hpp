@@ -125,7 +125,7 @@ concept FlatAggregate =
     std::is_class_v<T> && std::is_aggregate_v<T> && std::is_move_assignable_v<T> && !TupleLike<T> &&
     !Shape<0>::template initializes<T, AnyBase<T>>;
 
-/// Whether the count is certain: no union, and no further member that {} can not initialize.
+/// Whether the count is certain: no union, and no further member that {} does not initialize.
 template <FlatAggregate T>
 consteval bool knows_members() {
   constexpr std::size_t count = count_members<T>();
