@@ -25,7 +25,7 @@ struct LockObject : Object {
   std::atomic<std::uint32_t> depth;
   std::atomic<std::uint32_t> owner_died;
 };
-static_assert(sizeof(LockObject) <= 256);
+static_assert(sizeof(LockObject) <= Heap::lock_size);
 
 // The kernel walks 2048 robust locks of a thread that ends; kin itself needs a few of them.
 constexpr int most_held = 1000;

@@ -67,7 +67,15 @@ class Queue {
   }
 
   /// Waits for an item.
-  [[nodiscard]] T get() const { return *get_until(detail::Deadline::never()); }
+  [[nodiscard]] T get() const {
+    if constexpr (Plain<T>) {
+      T item;
+      channel_.get_plain(std::addressof(item), sizeof(T), detail::Deadline::never());
+      return item;
+    } else {
+      return *get_until(detail::Deadline::never());
+    }
+  }
   /// None when the queue is empty.
   [[nodiscard]] std::optional<T> try_get() const { return get_until(detail::Deadline::passed()); }
   /// None when the queue stayed empty for that long.

@@ -43,15 +43,19 @@ struct Segment {
 /// Recovery, by the next who locks: what a death may have left half done stands in the fields below,
 /// each set before and cleared after the steps that it speaks of.
 struct ByteChannel : Object {
-  // The writers' line; guarded by tail_lock. `tail` is read by all.
+  // Each commit word has a line of its own. With the lock beside it, a reader that looks at the tail
+  // would take the lock's line from the writer as well, whose next lock would wait for it: a round
+  // trip of 0.30 µs instead of 0.22.
+  alignas(64) std::atomic<std::uint64_t> tail;
+  alignas(64) std::atomic<std::uint64_t> head;
+
+  // The writers' line.
   alignas(64) RobustLock tail_lock;
-  std::atomic<std::uint64_t> tail;
   std::atomic<std::uint64_t> head_seen;  // a head of the past: room that is surely there
   std::atomic<Segment*> tail_segment;
 
-  // The readers' line; guarded by head_lock. `head` is read by all.
+  // The readers' line.
   alignas(64) RobustLock head_lock;
-  std::atomic<std::uint64_t> head;
   std::atomic<std::uint64_t> tail_seen;  // a tail of the past: records that are surely there
   Owned<Segment> head_segment;           // owns the chain of segments
 

@@ -24,12 +24,10 @@ namespace {
 constexpr std::array<std::uint32_t, HeapState::cell_sizes> plain_sizes = {
     32,  64,   96,   128,  160,  192,  256,  320,  384,   512,  640,
     768, 1152, 1536, 2176, 3072, 4224, 6144, 8320, 12288, 16512};
-constexpr std::uint32_t channel_size = 768;
-constexpr std::uint32_t lock_size = 256;
 
 constexpr std::uint32_t size_of_class(std::size_t of_class) {
   if (of_class < plain_sizes.size()) return plain_sizes[of_class];
-  return of_class == plain_sizes.size() ? channel_size : lock_size;
+  return of_class == plain_sizes.size() ? Heap::channel_size : Heap::lock_size;
 }
 
 // Locks may not become anything else, so their chunks stay theirs for ever.

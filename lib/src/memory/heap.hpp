@@ -91,6 +91,10 @@ struct HeapState {
 /// machine has no memory; nothing else is harmed then.
 class Heap {
  public:
+  /// What a block of these kinds has room for.
+  static constexpr std::uint32_t channel_size = 768;
+  static constexpr std::uint32_t lock_size = 256;
+
   /// Fills `place` with a block of at least `size` bytes, aligned to 32, and returns its address. A
   /// place that is filled already is left as it is. Cells are zeroed; runs (above 16 KiB) are not,
   /// and their pages are had only when populate() asks for them.

@@ -18,7 +18,7 @@
 namespace kin::detail {
 namespace {
 
-constexpr int short_spins = 150;                // about 2 to 5 µs
+constexpr int short_spins = 100;                // about 2 to 5 µs
 constexpr std::int64_t longest_spin = 60'000;   // ns: about what a wake-up costs
 constexpr std::int64_t shortest_spin = 2'000;   // ns
 constexpr std::int64_t wake_up_time = 150'000;  // ns: who was woken will have looked by then
