@@ -306,8 +306,11 @@ void Heap::recover_runs() {
 void Heap::recover() {
   HeapState& heap = state();
   for (std::size_t of_class = 0; of_class < HeapState::classes; ++of_class) {
-    const RobustGuard guard(heap.cells[of_class].lock, [&] { recover_cells(of_class); });
+    CellClass& cells = heap.cells[of_class];
+    if (cells.lock.is_at_rest()) continue;
+    const RobustGuard guard(cells.lock, [&] { recover_cells(of_class); });
   }
+  if (heap.run_lock.is_at_rest()) return;
   const RobustGuard guard(heap.run_lock, [] { recover_runs(); });
 }
 

@@ -107,6 +107,10 @@ bool RobustLock::looks_free() const noexcept {
 
 bool RobustLock::is_held() const noexcept { return !looks_free(); }
 
+bool RobustLock::is_at_rest() const noexcept {
+  return __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_ACQUIRE) == 0;
+}
+
 void RobustLock::recover_unmarked() noexcept {
   int word = __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_ACQUIRE);
   const int holder = word & FUTEX_TID_MASK;

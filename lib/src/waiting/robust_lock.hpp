@@ -42,6 +42,8 @@ class RobustLock {
   void make_consistent() noexcept { pthread_mutex_consistent(&mutex_); }
   /// Whether a thread holds it that the kernel has not marked as ended.
   [[nodiscard]] bool is_held() const noexcept;
+  /// Whether it is free, and no dead holder left it: then nothing that it guards is half done.
+  [[nodiscard]] bool is_at_rest() const noexcept;
   /// False when this thread does not hold it.
   bool unlock() noexcept { return pthread_mutex_unlock(&mutex_) == 0; }
 
