@@ -106,10 +106,11 @@ void Round::die_first() {
 void Round::fall_asleep(Stepper& victim) {
   const Stepper::CloseUp watching(victim);
   const auto until = deadline();
-  while (victim.step() != Stepper::State::asleep) {
+  do {
+    victim.run_to_system_call();
     require(victim.state() == Stepper::State::stepping && Clock::now() < until,
             "the operation does not fall asleep");
-  }
+  } while (victim.step() != Stepper::State::asleep);
 }
 
 /// Brings a traced process to the kill point `goal`, or to its end if that comes first, and

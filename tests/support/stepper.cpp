@@ -189,7 +189,7 @@ void Stepper::take_charge() {
   std::size_t length = 0;
   syscall(SYS_get_robust_list, pid_, &robust_list_, &length);
   while (!note_->begun) {
-    resume();
+    resume(PTRACE_SINGLESTEP);
     if (stands(wait_for(pid_, __WALL)) == State::dead) {
       throw std::system_error(ECHILD, std::generic_category(),
                               "a traced child died before its operation");
@@ -197,9 +197,9 @@ void Stepper::take_charge() {
   }
 }
 
-void Stepper::resume() {
-  if (ptrace(PTRACE_SINGLESTEP, pid_, nullptr, signal_) != 0) {
-    throw_errno("PTRACE_SINGLESTEP");
+void Stepper::resume(int request) {
+  if (ptrace(static_cast<__ptrace_request>(request), pid_, nullptr, signal_) != 0) {
+    throw_errno("ptrace");
   }
   signal_ = 0;
   in_flight_ = true;
@@ -219,15 +219,19 @@ Stepper::State Stepper::stands(int status) {
              note_->finished.load(std::memory_order_relaxed) ? State::finished : State::stepping;
 }
 
-Stepper::State Stepper::step() {
+Stepper::State Stepper::step() { return advance(PTRACE_SINGLESTEP); }
+
+Stepper::State Stepper::run_to_system_call() { return advance(PTRACE_SYSCALL); }
+
+Stepper::State Stepper::advance(int request) {
   if (!in_flight_) {
-    resume();
+    resume(request);
   }
   for (int asleep = 0;;) {
     int status = 0;
     if (waitpid(pid_, &status, __WALL) == pid_) {
       if (stands(status) == State::stepping && signal_ != 0) {
-        resume();
+        resume(request);
         continue;
       }
       return state_;

@@ -72,6 +72,9 @@ class Stepper {
   /// only until that is certain. Needs a CloseUp.
   State step();
 
+  /// Executes whatever comes before the next system call, at full speed. Needs a CloseUp.
+  State run_to_system_call();
+
   /// The address of the next instruction; of a killed or stopped child, where that met it.
   std::uintptr_t program_counter() const;
 
@@ -112,7 +115,8 @@ class Stepper {
 
   [[noreturn]] void run_child(const std::function<void()>& operation) const;
   void take_charge();
-  void resume();
+  void resume(int request);
+  State advance(int request);
   void note_place();
   State stands(int status);
 };
