@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include <signal.h>
+
 namespace crash {
 
 /// Sweeps every process of the family that was killed and reaped, as its parent would.
@@ -58,6 +60,25 @@ std::vector<T> drain(const kin::Queue<T>& queue) {
   return items;
 }
 
+/// For the body of a sleeper: a signal of end_slice() makes its system calls return.
+inline void sleep_lightly() {
+  struct sigaction nothing {};
+  nothing.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &nothing, nullptr);
+}
+
+/// Ends the sleeper's slice of sleep, which would take a quarter of a second in each round. Now and then
+/// it has to sleep it out.
+inline void end_slice(const Moment& moment) {
+  if (moment.step % 32 != 0) kill(moment.sleeper->pid(), SIGUSR1);
+}
+
+/// What the sleeper returned.
+inline std::string rouse(const Moment& moment) {
+  end_slice(moment);
+  return moment.sleeper_answer();
+}
+
 /// The memory of the family, which must be in the end what it was in the beginning.
 ///
 /// Compared are the blocks that are in use. Chunks may differ by those that the heap keeps.
@@ -95,6 +116,17 @@ class Balance {
 template <typename T>
 std::span<const std::byte> memory_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
+}
+
+using Ranges = std::vector<std::span<const std::byte>>;
+
+/// What the operations of a queue change: the queue, the heap, and how objects end.
+template <typename T>
+Ranges memory_around(const kin::Queue<T>& queue) {
+  const kin::detail::ByteChannel& channel = channel_of(queue);
+  const kin::detail::ProcessTable& processes = *kin::detail::arena().processes;
+  return {memory_of(channel), memory_of(*channel.head_segment), memory_of(processes.sweep_lock),
+          memory_of(processes.graveyard), memory_of(*kin::detail::arena().heap)};
 }
 
 }  // namespace crash

@@ -10,12 +10,14 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 using crash::At;
 using crash::drain;
 using crash::Moment;
 using crash::require;
+using crash::rouse;
 using crash::sweep_the_dead;
 using crash::With;
 using namespace std::chrono_literals;
@@ -69,6 +71,15 @@ void prove_put(const std::string& name, Put<T> put) {
   CHECK_NOTHROW(balance.require_unchanged());
 }
 
+/// What a stopped process's neighbours can do: take what was put before.
+void take_first(const kin::Queue<int>& queue, int first) {
+  require(queue.size() >= 1, "a message is lost beside a stopped process");
+  require(queue.try_get() == first, "a message can't be taken beside a stopped process");
+}
+
+/// Whether the traced process's message, the first that was ever put, is in the queue or was taken.
+std::string by_puts(std::uint32_t puts) { return puts == 0 ? never_put : put_whole; }
+
 }  // namespace
 
 TEST_SUITE("queue put") {
@@ -77,5 +88,144 @@ TEST_SUITE("queue put") {
   TEST_CASE("a string is put") {
     prove_put<std::string>("put of a string",
                            {"before", "a message that does not fit into the string", "after"});
+  }
+
+  TEST_CASE("another puts at the same time") {
+    constexpr int ours = -1;
+    std::optional<kin::Queue<int>> queue;
+    crash::Scenario scenario{
+        .name = "put beside puts",
+        .prepare =
+            [&] {
+              sweep_the_dead();
+              queue.emplace();
+            },
+        .operation = [&] { queue->put(ours); },
+        .check = [&](const Moment& moment) -> std::string {
+          std::vector<int> items = drain(*queue);
+          const bool was_put = std::erase(items, ours) == 1;
+          require(items.size() == moment.partner_turns, "the other's messages are not all there");
+          for (std::size_t i = 0; i < items.size(); ++i) {
+            require(items[i] == static_cast<int>(i), "the other's messages are out of order");
+          }
+          require(was_put || !moment.completed, "put() returned and the message is lost");
+          return was_put ? put_whole : never_put;
+        },
+        .expected = {never_put, put_whole},
+        .partner = [&, next = 0]() mutable { queue->put(next++); },
+        .partner_every = 4,
+    };
+    crash::prove(scenario);
+
+    scenario.name = "put beside puts without a pause";
+    scenario.partner = [&, next = 0]() mutable {
+      queue->put(next++);
+      if (queue->size() > 1000) std::this_thread::sleep_for(1ms);
+    };
+    scenario.partner_every = 0;
+    scenario.budget = 5s;
+    crash::prove(scenario);
+  }
+
+  TEST_CASE("a reader sleeps") {
+    std::optional<kin::Queue<int>> queue;
+    crash::prove({
+        .name = "put that wakes a reader",
+        .prepare =
+            [&] {
+              sweep_the_dead();
+              queue.emplace();
+            },
+        .operation = [&] { queue->put(2); },
+        .check = [&](const Moment& moment) -> std::string {
+          const std::string outcome = by_puts(crash::puts_into(*queue));
+          // The sleeper gets on by itself if there is something for it.
+          if (outcome == never_put) queue->put(3);
+          require(rouse(moment) == (outcome == never_put ? "3" : "2"),
+                  "the sleeper has another's message");
+          require(queue->empty(), "a message came twice");
+          require(outcome == put_whole || !moment.completed, "put() returned too early");
+          return outcome;
+        },
+        .expected = {never_put, put_whole},
+        .sleeper =
+            [&] {
+              crash::sleep_lightly();
+              return std::to_string(queue->get());
+            },
+    });
+  }
+
+  TEST_CASE("a put sleeps in a full queue, is woken and killed") {
+    std::optional<kin::Queue<int>> queue;
+    crash::prove({
+        .name = "put that is woken",
+        .prepare =
+            [&] {
+              sweep_the_dead();
+              queue.emplace(1);
+              queue->put(1);
+            },
+        .operation = [&] { queue->put(2); },
+        .check = [&](const Moment& moment) -> std::string {
+          std::vector<int> items = drain(*queue);
+          require(items.empty() || items == std::vector{2}, "the message is torn");
+          require(!items.empty() || !moment.completed, "put() returned and the message is lost");
+          require(queue->put_for(3, 5s) && queue->get() == 3, "the queue does not work");
+          return items.empty() ? never_put : put_whole;
+        },
+        .expected = {never_put, put_whole},
+        .waker = [&] { require(queue->get() == 1, "the message before is lost"); },
+    });
+  }
+
+  TEST_CASE("whoever puts is stopped, and goes on later") {
+    Put<int> put{1, 2, 3};
+    crash::prove({
+        .name = "put",
+        .prepare = [&] { put.prepare(); },
+        .operation = [&] { put.queue->put(put.item); },
+        .check = [&](const Moment& moment) -> std::string {
+          require(moment.completed, "it did not finish");
+          require(drain(*put.queue) == std::vector{put.item}, "its message is lost, or came twice");
+          return put_whole;
+        },
+        .expected = {put_whole},
+        .with = With::stop,
+        .while_stopped = [&] { take_first(*put.queue, put.before); },
+    });
+  }
+
+  TEST_CASE("whoever puts next is killed too") {
+    std::optional<kin::Queue<int>> queue;
+    crash::Scenario scenario{
+        .name = "put after a killed put",
+        .prepare =
+            [&] {
+              sweep_the_dead();
+              queue.emplace();
+            },
+        .operation = [&] { queue->put(2); },
+        .check = [&](const Moment& moment) -> std::string {
+          const std::vector<int> items = drain(*queue);
+          std::string outcome;
+          for (const int item : items) outcome += std::to_string(item);
+          require(items.size() == 2 || !(moment.first_completed && moment.completed),
+                  "both returned and a message is lost");
+          sweep_the_dead();
+          queue->put(4);
+          require(drain(*queue) == std::vector{4}, "the queue does not work");
+          return outcome.empty() ? "none" : outcome;
+        },
+        .expected = {"none", "2", "3", "23"},
+        .at = At::every_change,
+        .watch = [&] { return crash::memory_around(*queue); },
+        .recovery = [&] { queue->put(3); },
+    };
+    crash::prove(scenario);
+
+    scenario.at = At::every_instruction;
+    scenario.budget = 8s;
+    crash::prove(scenario);
   }
 }
