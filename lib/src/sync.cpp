@@ -29,7 +29,13 @@ static_assert(sizeof(LockObject) <= Heap::lock_size);
 
 // The kernel walks 2048 robust locks of a thread that ends; kin itself needs a few of them.
 constexpr int most_held = 1000;
-[[gnu::tls_model("initial-exec")]] thread_local int held_by_thread = 0;
+
+// How many this thread holds, in this process: a fork copies the number, but not what is held.
+struct Held {
+  Stamp process;
+  int count;
+};
+[[gnu::tls_model("initial-exec")]] thread_local Held held{};
 
 LockObject& lock_of(const Handle& handle) { return static_cast<LockObject&>(handle.object()); }
 
@@ -79,15 +85,16 @@ bool LockHandle::lock_until(Deadline deadline) const {
     lock.depth.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
-  if (held_by_thread >= most_held) {
+  const Stamp own = this_process();
+  if (held.process != own) held = {own, 0};
+  if (held.count >= most_held) {
     throw std::logic_error("kin: this thread holds 1000 locks already");
   }
-  const Stamp own = this_process();
   const auto found = lock.lock.lock_until(deadline);
   if (!found) return false;
   // If killed from here on: the next holder is told.
   if (*found == RobustLock::Found::owner_died) tell_of_death(lock);
-  ++held_by_thread;
+  ++held.count;
   // Relaxed: the lock orders them for holders; for owner() they are a snapshot.
   lock.holder_process.store(own, std::memory_order_relaxed);
   lock.holder_thread.store(thread_id(), std::memory_order_relaxed);
@@ -103,7 +110,7 @@ void LockHandle::unlock() const {
   if (kind_ == Kind::recursive && lock.depth.fetch_sub(1, std::memory_order_relaxed) > 1) return;
   if (lock.owner_died.load(std::memory_order_relaxed) != 0) lock.owner_died.store(0);
   lock.holder_thread.store(0, std::memory_order_relaxed);
-  --held_by_thread;
+  --held.count;
   // If killed here: the next holder is told, although all was done.
   lock.lock.unlock();
 }
@@ -113,6 +120,8 @@ std::optional<LockOwner> LockHandle::owner() const {
   const pid_t thread = lock.holder_thread.load();
   const Stamp process = lock.holder_process.load();
   if (thread == 0 || process == 0 || is_gone(process)) return std::nullopt;
+  // The notes of a thread that ended stay, in a process that lives on.
+  if (!lock.lock.is_held()) return std::nullopt;
   return LockOwner{pid_of(process), thread, name_of(process)};
 }
 

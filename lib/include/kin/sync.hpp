@@ -39,7 +39,8 @@ class KIN_EXPORT LockHandle {
   }
   template <typename Clock, typename Duration>
   [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
-    return try_lock_for(moment - Clock::now());
+    const auto now = Clock::now();
+    return lock_until(moment > now ? Deadline::after(moment - now) : Deadline::passed());
   }
   void unlock() const;
 

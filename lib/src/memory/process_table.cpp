@@ -106,6 +106,7 @@ Stamp take_slot(pid_t pid, State state, std::uint64_t birth) noexcept {
 
 void settle_in(Stamp stamp) noexcept {
   slot(stamp).start_time.store(start_time_of(::getpid()));
+  set_process_name(stamp, main_process_name);
   own_stamp.store(stamp);
 }
 

@@ -18,6 +18,9 @@ namespace kin::detail {
 /// slot has had 2^32 lives). What belongs to a process in shared memory is stamped with it.
 using Stamp = std::uint64_t;
 
+/// What a process is called that nobody gave a name.
+inline constexpr std::string_view main_process_name = "MainProcess";
+
 struct Object;
 
 /// A block of the list of objects that a process has claims on; see ProcessSlot::claims.
