@@ -4,6 +4,7 @@
 // (see os/fork.cpp), so that no child inherits it locked by a thread that it does not have.
 
 #include "base/guarded.hpp"
+#include "base/stdio.hpp"
 
 #include <kin/log.hpp>
 
@@ -54,9 +55,7 @@ void log(LogLevel level, std::string_view text) noexcept {
       if (sink) {
         sink(level, line);
       } else {
-        const std::string whole = line + '\n';
-        // One write, so that lines of several processes do not mix; a closed stderr is nobody's loss.
-        [[maybe_unused]] const auto written = ::write(STDERR_FILENO, whole.data(), whole.size());
+        detail::print_to_stderr(line + '\n');
       }
     });
   } catch (...) {  // NOLINT(bugprone-empty-catch): a log that can't be written must harm nobody

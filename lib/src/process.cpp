@@ -10,6 +10,7 @@
 
 #include "base/function_ref.hpp"
 #include "base/signal_mask.hpp"
+#include "base/stdio.hpp"
 #include "base/syscall.hpp"
 #include "os/child.hpp"
 #include "os/cpu_count.hpp"
@@ -40,7 +41,7 @@ namespace {
 // What this process knows of itself. Set in the child before anything of the user's runs.
 struct Self {
   pid_t pid = ::getpid();
-  std::string name = "MainProcess";
+  std::string name{detail::main_process_name};
   bool daemon = false;
   int children_started = 0;
   std::shared_ptr<Child> parent;
@@ -92,19 +93,21 @@ std::string describe_exception() {
   return text;
 }
 
-void print_uncaught() {
-  std::cout.flush();  // what it had printed before comes before
-  const std::string line = "Process " + self().name + " (pid " + std::to_string(::getpid()) +
-                           "): uncaught exception of type " + describe_exception() + "\n";
-  // One write, whole: nothing of it is lost when the process ends or others print as well.
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+void print_uncaught() noexcept {
+  detail::flush_streams();  // what it had printed before comes before
+  try {
+    detail::print_to_stderr("Process " + self().name + " (pid " + std::to_string(::getpid()) +
+                            "): uncaught exception of type " + describe_exception() + "\n");
+  } catch (...) {  // no memory, or a what() that throws
+    detail::print_to_stderr("uncaught exception in a child process\n");
+  }
 }
 
 // The end of a process, by exit() as well: `code` is known to who can't ask the kernel, and no child
 // is left behind.
 void leave(int code, void* /*unused*/) {
   detail::end_children();
-  detail::leave_exit_code(code);
+  detail::leave_exit_code(code & 0xff);  // as the kernel tells it
 }
 
 void leave_at_exit_too() {
@@ -206,8 +209,8 @@ void Process::start() {
   }
   if (me.handle) throw std::logic_error("kin: process " + me.name + " was started before");
   leave_at_exit_too();
-  detail::LifeLine life_line;
-  if (me.daemon) life_line = detail::LifeLine::make();
+  std::optional<detail::LifeLine> life_line;
+  if (me.daemon) life_line.emplace();
   UniqueFd own_pidfd = detail::open_pidfd(::getpid());
   std::optional<detail::SignalsBlocked> blocked(std::in_place);
   const detail::Stamp creator_stamp = detail::this_process();
@@ -218,10 +221,8 @@ void Process::start() {
         Child::About{me.creator, creator_stamp, self().name, self().daemon, Child::Kind::other},
         std::move(own_pidfd), UniqueFd());
     self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
-    // The fork handler closed it, as all write ends of the parent's.
-    static_cast<void>(life_line.write_end.release());
     live([&] {
-      if (me.daemon) detail::LifeLine::hold(std::move(life_line.read_end));
+      if (life_line) life_line->hold();
       fill_closed_stdio();
       detail::set_process_name(detail::this_process_or_none(), me.name);
       blocked.reset();
@@ -229,9 +230,9 @@ void Process::start() {
   }
   // Gives up a descriptor for the one that is needed now, where the table is full.
   own_pidfd.reset();
-  me.handle.emplace(
-      detail::add_child({forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
-                        detail::open_pidfd(forked.pid), std::move(life_line.write_end)));
+  me.handle.emplace(detail::add_child(
+      {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
+      detail::open_pidfd(forked.pid), life_line ? std::move(life_line->write_end) : UniqueFd()));
   blocked.reset();
   target_.reset();
 }

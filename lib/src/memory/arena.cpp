@@ -9,6 +9,7 @@
 #include "memory/process_table.hpp"
 #include "waiting/parking.hpp"
 
+#include "base/stdio.hpp"
 #include "base/syscall.hpp"
 
 #include <kin/unique_fd.hpp>
@@ -54,7 +55,8 @@ int arena_fd = -1;  // kept for fallocate only; close-on-exec
 
 std::span<std::byte> map_arena() {
   for (std::size_t size = round_up(wanted_size(), chunk_size);; size /= 2) {
-    UniqueFd fd(checked("memfd_create", memfd_create("kin-arena", MFD_CLOEXEC)));
+    UniqueFd fd =
+        away_from_stdio(UniqueFd(checked("memfd_create", memfd_create("kin-arena", MFD_CLOEXEC))));
     void* address = MAP_FAILED;
     if (ftruncate(fd.get(), static_cast<off_t>(size)) == 0) {
       address =

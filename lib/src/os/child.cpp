@@ -7,6 +7,7 @@
 #include "os/child.hpp"
 
 #include "base/guarded.hpp"
+#include "base/stdio.hpp"
 #include "base/syscall.hpp"
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <csignal>
 #include <cstdint>
 #include <stdexcept>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -41,6 +43,8 @@ Guarded<std::vector<int>>& life_line_ends() {
   return *all;
 }
 
+int held_read_end = -1;  // of this process's own life-line
+
 int code_from_status(int status) {
   if (WIFSIGNALED(status)) return -WTERMSIG(status);
   return WEXITSTATUS(status);
@@ -67,7 +71,8 @@ std::optional<int> code_from_kernel(int pidfd) {
 }  // namespace
 
 UniqueFd open_pidfd(pid_t pid) {
-  return UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0))));
+  return away_from_stdio(
+      UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0)))));
 }
 
 Child::~Child() { close(); }
@@ -168,13 +173,15 @@ void Child::terminate_and_join() noexcept {
   }
 }
 
-LifeLine LifeLine::make() {
-  return life_line_ends().with([](std::vector<int>& write_ends) {
+LifeLine::LifeLine() {
+  life_line_ends().with([this](std::vector<int>& write_ends) {
     write_ends.reserve(write_ends.size() + 1);
     int ends[2];
     checked("pipe2", ::pipe2(ends, O_CLOEXEC));
-    write_ends.push_back(ends[1]);
-    return LifeLine{UniqueFd(ends[0]), UniqueFd(ends[1])};
+    UniqueFd writing(ends[1]);
+    read_end = away_from_stdio(UniqueFd(ends[0]));
+    write_end = away_from_stdio(std::move(writing));
+    write_ends.push_back(write_end.get());
   });
 }
 
@@ -186,8 +193,10 @@ void LifeLine::cut(UniqueFd& write_end) noexcept {
   });
 }
 
-void LifeLine::hold(UniqueFd read_end) {
-  const int fd = read_end.release();  // stays open as long as the process lives
+void LifeLine::hold() {
+  static_cast<void>(write_end.release());
+  const int fd = read_end.release();
+  held_read_end = fd;
   checked("fcntl", ::fcntl(fd, F_SETOWN, ::getpid()));
   checked("fcntl", ::fcntl(fd, F_SETSIG, SIGKILL));
   checked("fcntl", ::fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK));
@@ -254,6 +263,7 @@ void forget_children_of_parent() noexcept {
     for (const int fd : write_ends) UniqueFd(fd).reset();
     write_ends.clear();
   });
+  UniqueFd(std::exchange(held_read_end, -1)).reset();
 }
 
 }  // namespace kin::detail

@@ -6,6 +6,7 @@
 #include <kin/detail/deadline.hpp>
 #include <kin/unique_fd.hpp>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,8 +62,8 @@ class Child {
   About about_;
   UniqueFd pidfd_;
   UniqueFd life_line_;
-  bool reaped_ = false;
-  std::optional<int> exit_code_;
+  std::optional<int> exit_code_;  // written once, before reaped_
+  std::atomic<bool> reaped_ = false;
 };
 
 /// A pipe whose read end kills the process that holds it when the last write end closes: the kernel
@@ -71,11 +72,16 @@ struct LifeLine {
   UniqueFd read_end;
   UniqueFd write_end;
 
-  static LifeLine make();
+  LifeLine();
+  ~LifeLine() { cut(write_end); }
+  LifeLine(const LifeLine&) = delete;
+  LifeLine& operator=(const LifeLine&) = delete;
+
   /// Closes a write end.
   static void cut(UniqueFd& write_end) noexcept;
-  /// In the child that is to die with the holders of the other end.
-  static void hold(UniqueFd read_end);
+  /// In the child that is to die with the holders of the other end, which this child is none of: its
+  /// fork handler closed that. The read end stays open as long as the process lives.
+  void hold();
 };
 
 /// Enters a child among those of this process.
@@ -85,7 +91,7 @@ std::vector<std::shared_ptr<Child>> living_children();
 /// Part of every process's end: daemons are terminated, others joined.
 void end_children() noexcept;
 /// In a child after fork: closes the descriptors of the parent's children, write ends of life-lines
-/// above all, which must close with the parent.
+/// above all, which must close with the parent; and the end that the parent itself holds.
 void forget_children_of_parent() noexcept;
 
 UniqueFd open_pidfd(pid_t pid);
