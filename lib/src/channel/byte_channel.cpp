@@ -373,7 +373,7 @@ namespace {
 // (puts between its gets) is never held up.
 void linger() {
   constexpr unsigned hungry = 8;
-  constexpr int moment = 40;  // pauses
+  constexpr int moment = 100;  // pauses: 1 to 2 µs
   if (++hungry_gets <= hungry) return;
   for (int i = 0; i < moment; ++i) pause();
 }
@@ -432,6 +432,7 @@ bool get(ByteChannel& channel, FunctionRef<void(std::span<const std::byte>)> sin
     if (deadline.is_passed_from_start()) return false;
     if (!waited) linger();
     if (tail_moves_soon(channel)) continue;
+    hungry_gets = 0;  // nothing is in a hurry here
     const auto ready = [&] { return has_items(channel) || is_shut_down(channel); };
     if (!channel.items.wait(ready, deadline)) return false;
     waited = true;
