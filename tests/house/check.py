@@ -201,12 +201,111 @@ def one_place_for_each_power(files):
                 yield f"{name_of(path)}:{line}: {match[1]}() belongs in {owner} alone"
 
 
+# ---- the pages: README.md and docs/*.md
+
+# What a block of code may take for granted.
+PAGE_FRONT = """
+#include <kin/kin.hpp>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+#include <poll.h>
+#include <unistd.h>
+using namespace std::chrono_literals;
+"""
+
+
+def pages_of(files):
+    return [path for path in files if path.suffix == ".md" and (path.parent == ROOT or ROOT / "docs" in path.parents)]
+
+
+def translation_units(page):
+    """The C++ of a page, as the reader meets it: yields sources to compile.
+
+    A block with an `int main` is a program, and compiled as it stands. All others make one source,
+    where each sees what those before it declared. After ```cpp may follow `namespace` for code that stands
+    outside of functions, or `fragment` for what is not compiled."""
+    includes, outside, inside = [], [], []
+    for match in re.finditer(r"^```cpp *(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        kind, code = match[1], match[2]
+        line = page.read_text().count("\n", 0, match.start()) + 2
+        place = f'#line {line} "{name_of(page)}"\n'
+        if kind == "fragment":
+            continue
+        if "int main(" in code:
+            yield place + code
+            continue
+        includes += re.findall(r"^#include .*\n", code, re.MULTILINE)
+        code = place + re.sub(r"^#include .*", "", code, flags=re.MULTILINE)
+        (outside if kind == "namespace" else inside).append(code)
+    if outside or inside:
+        # one inside the other: a name may be declared again, and means the last
+        yield "".join([PAGE_FRONT, *includes, *outside, "[[maybe_unused]] static void page() {\n",
+                       "{\n".join(inside), "}" * max(len(inside), 1), "\n"])
+
+
+def code_in_pages_compiles(files):
+    compiler = os.environ.get("CXX", "g++").split()
+
+    def compile_source(source):
+        result = subprocess.run(
+            [*compiler, "-fsyntax-only", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable",
+             "-Wno-unused-but-set-variable", f"-I{INCLUDE}", "-x", "c++", "-"],
+            input=source, capture_output=True, text=True, check=False,
+        )
+        return [result.stderr] if result.returncode else []
+
+    return jobs(compile_source, [source for page in pages_of(files) for source in translation_units(page)])
+
+
+def anchors_of(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links_lead_somewhere(files):
+    for page in pages_of(files):
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            for target in re.findall(r"\]\(([^)\s]+)\)", line):
+                if re.match(r"\w+:", target):
+                    continue
+                name, _, anchor = target.partition("#")
+                file = (page.parent / name).resolve() if name else page
+                if not file.exists():
+                    yield f"{name_of(page)}:{number}: there is no {target}"
+                elif anchor and file.suffix == ".md" and anchor not in anchors_of(file):
+                    yield f"{name_of(page)}:{number}: there is no heading for {target}"
+
+
+def architecture_shows_the_layers(files):
+    page = ROOT / "docs/architecture.md"
+    rows = re.findall(r"^\| \d+ \| ([^|]*) \|", page.read_text(), re.MULTILINE) if page in files else []
+    if [re.findall(r"`(\w+)`", row) for row in rows] != LAYERS:
+        yield "docs/architecture.md: its table of layers is not the one in tests/house/check.py"
+
+
 CHECKS = {
     "every public header compiles alone": headers_compile_alone,
     "includes point down": includes_point_down,
     "sources are formatted": formatted,
     "names say something, sources carry their license": names_and_licenses,
     "one file forks, one waits and kills": one_place_for_each_power,
+    "the pages' code compiles": code_in_pages_compiles,
+    "the pages' links lead somewhere": links_lead_somewhere,
+    "docs/architecture.md shows the layers": architecture_shows_the_layers,
 }
 
 
