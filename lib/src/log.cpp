@@ -4,6 +4,7 @@
 // (see os/fork.cpp), so that no child inherits it locked by a thread that it does not have.
 
 #include "base/guarded.hpp"
+#include "base/immortal.hpp"
 #include "base/stdio.hpp"
 
 #include <kin/log.hpp>
@@ -21,7 +22,7 @@ namespace {
 std::atomic<LogLevel> shown_level{LogLevel::warning};
 
 detail::Guarded<LogSink>& current_sink() {
-  static auto* sink = new detail::Guarded<LogSink>;  // never destroyed: exit handlers may log
+  static detail::Immortal<detail::Guarded<LogSink>> sink;
   return *sink;
 }
 

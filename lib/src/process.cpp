@@ -9,6 +9,7 @@
 #include <kin/process.hpp>
 
 #include "base/function_ref.hpp"
+#include "base/immortal.hpp"
 #include "base/signal_mask.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
@@ -48,7 +49,7 @@ struct Self {
 };
 
 Self& self() {
-  static auto* me = new Self;  // never destroyed: asked from exit handlers
+  static detail::Immortal<Self> me;
   return *me;
 }
 

@@ -5,6 +5,8 @@
 
 #include "base/fork_lock.hpp"
 
+#include "base/immortal.hpp"
+
 namespace kin::detail {
 namespace {
 
@@ -14,7 +16,7 @@ struct List {
 };
 
 List& list() {
-  static auto* all = new List;  // never destroyed: a fork may come from an exit handler
+  static Immortal<List> all;
   return *all;
 }
 

@@ -11,6 +11,7 @@
 #include "memory/object.hpp"
 
 #include "base/guarded.hpp"
+#include "base/immortal.hpp"
 
 #include <cassert>
 #include <new>
@@ -32,7 +33,7 @@ struct OwnClaims {
 };
 
 Guarded<OwnClaims>& own_claims() {
-  static auto* claims = new Guarded<OwnClaims>;  // never destroyed: handles in static objects
+  static Immortal<Guarded<OwnClaims>> claims;
   return *claims;
 }
 

@@ -17,12 +17,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <span>
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,29 +48,29 @@ ProcessSlot& slot(Stamp stamp) { return table().slots[slot_of(stamp)]; }
 
 // Private to each process; a child gets its own in adopt_slot().
 std::atomic<Stamp> own_stamp{0};
+bool refused = false;  // in another pid namespace than its family, as its children will be
 
-std::uint64_t own_pid_namespace() noexcept {
-  struct stat about {};
-  return ::stat("/proc/self/ns/pid", &about) == 0 ? about.st_ino : 0;
-}
+// Whether this process, born into the family, sees other pids than it: its parent unshared or joined
+// another namespace. There its parent has no pid, and it may be number 1 itself.
+bool in_another_pid_namespace() noexcept { return ::getppid() == 0 || ::getpid() == 1; }
 
 // Field 22 of /proc/PID/stat, 0 when there is no such process. The name before it may hold anything,
-// so the fields are counted from the last parenthesis. No allocation: this runs in fork handlers too.
+// so the fields are counted from the last parenthesis. No allocation, and no more of the C library
+// than needed: this runs in every child, where each page that it touches is a fault.
 std::uint64_t start_time_of(pid_t pid) noexcept {
-  std::array<char, 1024> text{};
+  std::array<char, 1024> text{'/', 'p', 'r', 'o', 'c', '/'};
   char* const path_end = std::to_chars(text.data() + 6, text.data() + 32, pid).ptr;
-  std::memcpy(text.data(), "/proc/", 6);
-  std::memcpy(path_end, "/stat", 6);
+  std::ranges::copy(std::string_view("/stat"), path_end);
   const UniqueFd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
   if (!file) return 0;
   const ssize_t length =
-      retry_interrupted([&] { return ::read(file.get(), text.data(), text.size() - 1); });
-  if (length <= 0) return 0;
-  text[static_cast<std::size_t>(length)] = '\0';
-  const char* at = std::strrchr(text.data(), ')');
-  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+      retry_interrupted([&] { return ::read(file.get(), text.data(), text.size()); });
+  const char* const end = text.data() + std::max<ssize_t>(length, 0);
+  const char* at = end;
+  while (at != text.data() && *at != ')') --at;
+  for (int field = 2; at != end && field < 22;) field += *++at == ' ' ? 1 : 0;
   std::uint64_t ticks = 0;
-  if (at != nullptr) std::from_chars(at + 1, text.data() + length, ticks);
+  if (at != end) std::from_chars(at + 1, end, ticks);
   return ticks;
 }
 
@@ -112,17 +110,14 @@ void settle_in(Stamp stamp) noexcept {
 
 }  // namespace
 
-void ProcessTable::initialize() {
-  sweep_lock.initialize();
-  pid_namespace = own_pid_namespace();
-}
+void ProcessTable::initialize() { sweep_lock.initialize(); }
 
 Stamp this_process_or_none() noexcept { return own_stamp.load(std::memory_order_relaxed); }
 
 Stamp this_process() {
   if (const Stamp stamp = this_process_or_none(); stamp != 0) return stamp;
   ProcessTable& all = table();
-  if (own_pid_namespace() != all.pid_namespace) {
+  if (refused) {
     throw SystemError("kin: a process in another pid namespace than its family", EXDEV);
   }
   // The process that made the arena; or a child that found no free slot when it was born.
@@ -144,7 +139,8 @@ Stamp reserve_slot() noexcept {
 void adopt_slot(Stamp reserved) noexcept {
   own_stamp.store(0);
   forget_claims_of_parent();
-  if (reserved == 0 || own_pid_namespace() != table().pid_namespace) return;
+  refused = refused || in_another_pid_namespace();
+  if (reserved == 0 || refused) return;
   ProcessSlot& own = slot(reserved);
   std::uint64_t life = own.life.load();
   if (state_in(life) != State::reserved || generation_in(life) != generation_of(reserved)) return;
@@ -253,8 +249,8 @@ void sweep_some() {
     const std::size_t at = (first + i) % used;
     const std::uint64_t life = all.slots[at].life.load();
     if (state_in(life) != State::live) continue;
-    // The cheap question first: most processes exist.
-    if (const UniqueFd process = open_process(pid_in(life)); !process && errno == ESRCH) {
+    // The cheap question first, whether there is such a process: most exist.
+    if (::getpgid(pid_in(life)) == -1 && errno == ESRCH) {
       const SweepGuard guard(std::try_to_lock);
       if (guard.holds()) sweep_with(guard, make_stamp(generation_in(life), at));
     }

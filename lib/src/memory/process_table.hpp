@@ -78,7 +78,6 @@ struct ProcessTable {
   std::atomic<std::uint64_t> births;
   std::atomic<std::uint32_t> slots_used;  // from here on no slot was ever taken
   std::atomic<std::uint32_t> next_check;  // which to look at when a process is born
-  std::uint64_t pid_namespace;
 
   // Guards the end of processes and objects: sweeps, and what memory/object.hpp keeps in `graveyard`.
   RobustLock sweep_lock;

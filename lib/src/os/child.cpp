@@ -7,6 +7,7 @@
 #include "os/child.hpp"
 
 #include "base/guarded.hpp"
+#include "base/immortal.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 
@@ -31,15 +32,16 @@
 namespace kin::detail {
 namespace {
 
-// All of this process's Childs of kind `child`, dead or alive. The lock guards their reaping too.
-Guarded<std::vector<std::weak_ptr<Child>>>& children() {
-  static auto* all = new Guarded<std::vector<std::weak_ptr<Child>>>;  // for exit handlers
-  return *all;
-}
+// What this process knows of its children; made whole at once, so that no child has to make a part.
+struct Family {
+  // All of this process's Childs of kind `child`, dead or alive. The lock guards their reaping too.
+  Guarded<std::vector<std::weak_ptr<Child>>> children;
+  // The write ends of life-lines, from the moment they exist: another thread may fork.
+  Guarded<std::vector<int>> life_line_ends;
+};
 
-// The write ends of life-lines of this process, from the moment they exist: another thread may fork.
-Guarded<std::vector<int>>& life_line_ends() {
-  static auto* all = new Guarded<std::vector<int>>;
+Family& family() {
+  static Immortal<Family> all;
   return *all;
 }
 
@@ -107,7 +109,7 @@ bool Child::wait_for_death(Deadline deadline) const {
 }
 
 void Child::reap() {
-  children().with([&](auto& /*all*/) {
+  family().children.with([&](auto& /*all*/) {
     if (reaped_ || about_.kind != Kind::child) return;
     siginfo_t info{};
     const int result = retry_interrupted([&] {
@@ -174,7 +176,7 @@ void Child::terminate_and_join() noexcept {
 }
 
 LifeLine::LifeLine() {
-  life_line_ends().with([this](std::vector<int>& write_ends) {
+  family().life_line_ends.with([this](std::vector<int>& write_ends) {
     write_ends.reserve(write_ends.size() + 1);
     int ends[2];
     checked("pipe2", ::pipe2(ends, O_CLOEXEC));
@@ -187,7 +189,7 @@ LifeLine::LifeLine() {
 
 void LifeLine::cut(UniqueFd& write_end) noexcept {
   if (!write_end) return;
-  life_line_ends().with([&](std::vector<int>& write_ends) {
+  family().life_line_ends.with([&](std::vector<int>& write_ends) {
     std::erase(write_ends, write_end.get());
     write_end.reset();
   });
@@ -207,7 +209,7 @@ void LifeLine::hold() {
 
 std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd life_line) {
   auto child = std::make_shared<Child>(std::move(about), std::move(pidfd), std::move(life_line));
-  children().with([&](auto& all) {
+  family().children.with([&](auto& all) {
     std::erase_if(all, [](const auto& one) { return one.expired(); });
     all.push_back(child);
   });
@@ -216,7 +218,7 @@ std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd li
 
 std::vector<std::shared_ptr<Child>> living_children() {
   std::vector<std::shared_ptr<Child>> living;
-  children().with([&](auto& all) {
+  family().children.with([&](auto& all) {
     for (const auto& one : all) {
       if (auto child = one.lock()) living.push_back(std::move(child));
     }
@@ -249,7 +251,7 @@ void end_children() noexcept {
 }
 
 void forget_children_of_parent() noexcept {
-  children().with([](auto& all) {
+  family().children.with([](auto& all) {
     for (const auto& one : all) {
       if (const auto child = one.lock()) {
         child->pidfd_.reset();
@@ -259,7 +261,7 @@ void forget_children_of_parent() noexcept {
     }
     all.clear();
   });
-  life_line_ends().with([](std::vector<int>& write_ends) {
+  family().life_line_ends.with([](std::vector<int>& write_ends) {
     for (const int fd : write_ends) UniqueFd(fd).reset();
     write_ends.clear();
   });

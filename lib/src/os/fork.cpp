@@ -20,13 +20,15 @@
 #include <cstdio>
 #include <iostream>
 
+#include <ext/stdio_sync_filebuf.h>
+
 #include <pthread.h>
 #include <unistd.h>
 
 namespace kin::detail {
 namespace {
 
-thread_local Stamp reserved = 0;
+[[gnu::tls_model("initial-exec")]] thread_local Stamp reserved = 0;
 
 void before_fork() {
   arena();
@@ -54,11 +56,14 @@ void after_fork_in_child() {
 
 void flush_streams() noexcept {
   std::fflush(nullptr);
-  try {
-    std::cout.flush();
-    std::cerr.flush();
-    std::clog.flush();
-  } catch (...) {  // NOLINT(bugprone-empty-catch): see the header
+  for (std::ostream* stream : {&std::cout, &std::cerr, &std::clog}) {
+    // Unless the application changed that, they write through stdio and hold nothing themselves.
+    using Synced = __gnu_cxx::stdio_sync_filebuf<char>;
+    if (dynamic_cast<const Synced*>(stream->rdbuf()) != nullptr) continue;
+    try {
+      stream->flush();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): see the header
+    }
   }
 }
 
