@@ -10,6 +10,7 @@
 
 #include "waiting/parking.hpp"
 
+#include "base/thread_id.hpp"
 #include "waiting/pause.hpp"
 
 #include <algorithm>
@@ -27,6 +28,12 @@ SpinPermits* spin_permits = nullptr;
 
 // How long this thread's next long spin may be: doubled when one was worth it, else halved.
 thread_local std::int64_t spin_budget = longest_spin;
+
+// Of one visit to a front seat; so that nobody takes away the seat of a later one.
+std::uint64_t new_ticket() noexcept {
+  thread_local std::uint32_t visits = 0;
+  return (static_cast<std::uint64_t>(++visits) << 32) | static_cast<std::uint32_t>(thread_id());
+}
 
 std::atomic<std::int64_t>* take_permit(std::int64_t now, std::int64_t until) noexcept {
   if (spin_permits == nullptr) return nullptr;
@@ -51,16 +58,24 @@ bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
   if (deadline.is_passed_from_start()) return false;
   if (spin(ready, deadline)) return true;
   while (true) {
-    const std::uint32_t wakes = wakes_.load();
+    std::uint64_t ticket = new_ticket();
+    std::uint64_t nobody = 0;
+    const bool in_front = front_seat_.compare_exchange_strong(nobody, ticket);
+    FutexWord& word = in_front ? front_wakes_ : wakes_;
+    const std::uint32_t wakes = word.load();
     announce();
     // SYNC park: pairs with the fence in notify().
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (ready()) return true;
-    if (deadline.has_passed()) return false;
-    const bool woken = futex_wait_slice(wakes_, wakes, deadline);
+    const bool seen = ready();
+    // If killed in its sleep: the seat looks taken until a publisher finds nobody there.
+    const bool woken = !seen && !deadline.has_passed() && futex_wait_slice(word, wakes, deadline);
+    // Unless a publisher has given the seat away.
+    if (in_front) front_seat_.compare_exchange_strong(ticket, 0);
+    if (seen) return true;
     // If killed here: the wake is lost, and the others look again at the end of their slices.
     awake_until_.store(0);
     if (ready()) return true;
+    if (deadline.has_passed()) return false;
     if (!woken) look_around();
   }
 }
@@ -101,19 +116,32 @@ void ParkingSpot::wake_one(std::uint32_t sleepers) noexcept {
   const std::int64_t now = Deadline::now();
   if (awake_until_.load() > now) return;
   awake_until_.store(now + wake_up_time);
+  // If killed in between: the sleepers look again at the end of their slices.
+  if (wake_front()) return;
   wakes_.fetch_add(1);
-  // If killed here: the sleepers look again at the end of their slices.
   if (futex_wake(wakes_, 1) != 0) return;
   awake_until_.store(0);
   // Nobody slept. Fails when somebody has announced since.
   sleepers_.compare_exchange_strong(sleepers, sleepers + 1);
 }
 
+bool ParkingSpot::wake_front() noexcept {
+  std::uint64_t ticket = front_seat_.load();
+  if (ticket == 0) return false;
+  front_wakes_.fetch_add(1);
+  if (futex_wake(front_wakes_, 1) != 0) return true;
+  // It is awake already, or dead.
+  front_seat_.compare_exchange_strong(ticket, 0);
+  return false;
+}
+
 void ParkingSpot::notify_all() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // SYNC park: as in notify()
   if ((sleepers_.load(std::memory_order_relaxed) & asleep) == 0) return;
-  wakes_.fetch_add(1);
-  futex_wake(wakes_, INT_MAX);
+  for (FutexWord* word : {&front_wakes_, &wakes_}) {
+    word->fetch_add(1);
+    futex_wake(*word, INT_MAX);
+  }
 }
 
 }  // namespace kin::detail

@@ -54,10 +54,16 @@ class ParkingSpot {
   }
   bool spin(FunctionRef<bool()> ready, Deadline deadline);
   void wake_one(std::uint32_t sleepers) noexcept;
+  bool wake_front() noexcept;
   void announce() noexcept;
 
   // What sleepers sleep on; who wakes adds one first, so that who is about to sleep does not.
   FutexWord wakes_;
+  // One of them sleeps apart and is woken first: it came last, so it is the one whose caches are warm.
+  // (A futex wakes who has slept longest: of many idle readers a colder one each time.) `front_seat_`
+  // holds its ticket, {visit : 32, thread : 32}; it may have died there.
+  FutexWord front_wakes_;
+  std::atomic<std::uint64_t> front_seat_;
   // {version, asleep}: the bit says that somebody may be asleep. Every announcement changes the
   // version, so that clearing the bit can't take away one that came in between.
   std::atomic<std::uint32_t> sleepers_;
