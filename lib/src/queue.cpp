@@ -3,6 +3,7 @@
 // The byte-level side of the queue templates: from handles to channels, and the buffers of each thread.
 
 #include "channel/byte_channel.hpp"
+#include "os/fork.hpp"
 
 #include <kin/detail/channel.hpp>
 #include <kin/error.hpp>
@@ -12,6 +13,8 @@
 
 namespace kin::detail {
 namespace {
+
+[[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
 ByteChannel& channel_of(const Handle& handle) { return static_cast<ByteChannel&>(handle.object()); }
 

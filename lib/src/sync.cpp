@@ -7,6 +7,7 @@
 
 #include "base/thread_id.hpp"
 #include "memory/object.hpp"
+#include "os/fork.hpp"
 #include "waiting/robust_lock.hpp"
 
 #include <kin/error.hpp>
@@ -16,6 +17,8 @@
 
 namespace kin::detail {
 namespace {
+
+[[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
 /// Writers: the holder; the notes are cleared before the lock is free.
 struct LockObject : Object {

@@ -47,12 +47,15 @@ void after_fork_in_child() {
   forget_children_of_parent();
 }
 
-[[maybe_unused]] const bool handlers_are_set = [] {
-  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-  return true;
-}();
+[[maybe_unused]] const bool handlers_are_set = set_fork_handlers();
 
 }  // namespace
+
+bool set_fork_handlers() noexcept {
+  static const bool set =
+      pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+  return set;
+}
 
 void flush_streams() noexcept {
   std::fflush(nullptr);

@@ -18,6 +18,11 @@ struct Forked {
 /// Throws SystemError, in the parent, when there is no child.
 Forked fork_process();
 
+/// From the first call on every fork of this process, by whomever, runs kin's handlers. Called when the
+/// library is loaded, by this part and by those that a program with a plain fork() uses without
+/// Process: of a static library only what is called is linked.
+bool set_fork_handlers() noexcept;
+
 /// Flushes stdio and iostreams; what can't be written is nobody's failure here.
 void flush_streams() noexcept;
 
