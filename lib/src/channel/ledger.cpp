@@ -25,6 +25,7 @@ void apply(Ledger& ledger) {
   // If killed among these: recover_ledger() makes them again; they are values, not differences.
   taker.taken.store(entry.taken.load());
   taker.done.store(entry.done.load());
+  taker.pid.store(entry.pid.load());
   taker.who.store(entry.who.load());
   ledger.finished.store(entry.finished.load());
   ledger.lost.store(entry.lost.load());
@@ -45,6 +46,7 @@ void tell(Ledger& ledger, const Change& change, std::uint32_t position) {
   entry.taker.store(nullptr);  // a get that threw may have left its entry
   entry.position.store(position);
   entry.who.store(change.who);
+  entry.pid.store(change.who == 0 ? 0 : pid_of(change.who));
   entry.taken.store(change.taken);
   entry.done.store(change.done);
   entry.finished.store(change.finished);
@@ -79,7 +81,7 @@ void write_off(ByteChannel& channel, Taker& taker) {
       open <= 0 ? 0 : std::min(static_cast<std::uint32_t>(open), unfinished(channel));
   if (lost > 0) {
     const std::uint32_t place = ledger.lost_takers.load() % Ledger::most_pids;
-    ledger.lost_pids[place].store(pid_of(taker.who.load()));
+    ledger.lost_pids[place].store(taker.pid.load());
     ledger.lost_takers.store(ledger.lost_takers.load() + 1);
   }
   // If killed here: a pid may be named twice.

@@ -17,6 +17,7 @@ struct Taker {
   std::atomic<Stamp> who;
   std::atomic<std::uint32_t> taken;
   std::atomic<std::uint32_t> done;  // may exceed `taken`: a process may finish what another took
+  std::atomic<pid_t> pid;           // kept: its slot may be another's when its death is noticed
 };
 
 struct TakerBlock {
@@ -34,6 +35,7 @@ struct Ledger {
     std::atomic<std::uint32_t>
         position;  // holds if the head is there: taking commits with the head
     std::atomic<Stamp> who;
+    std::atomic<pid_t> pid;
     std::atomic<std::uint32_t> taken;
     std::atomic<std::uint32_t> done;
     std::atomic<std::uint32_t> finished;
