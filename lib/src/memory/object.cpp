@@ -270,7 +270,11 @@ void visit_limbo(const SweepGuard& /*guard*/) {
 
 void drop_claims_of(ProcessSlot& dead, Stamp stamp, const SweepGuard& /*guard*/) {
   if (Object* newborn = dead.newborn.get(); newborn != nullptr) {
-    if (newborn->cells[0].load() == 0) newborn->cells[0].store(stamp);
+    if (newborn->cells[0].load() == 0) {
+      // It had not even been dated. Nobody can have inherited it.
+      newborn->made.store(table().births.load());
+      newborn->cells[0].store(stamp);
+    }
     drop_claim_of_dead(dead.newborn, stamp);
   }
   for (ClaimBlock* block = dead.claims.get(); block != nullptr; block = block->next.get()) {
