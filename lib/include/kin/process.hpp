@@ -55,7 +55,9 @@ concept Startable = std::is_invocable_v<std::decay_t<Function>, std::decay_t<Arg
 /// Lifetime: keeps the kernel's handle of the process, never the process itself.
 /// Sharing: thread-safe.
 /// After fork: a child's copy of a handle to one of its parent's children is empty: asking it throws
-/// std::logic_error. Handles of the parent and of the process itself are asked for anew.
+/// std::logic_error. A copy of any other handle goes on naming the process that it named.
+/// Throws: SystemError where the kernel refuses; std::logic_error after Process::close(), and when a
+/// process would join itself.
 class KIN_EXPORT ProcessHandle {
  public:
   explicit ProcessHandle(std::shared_ptr<detail::Child> child) noexcept;
@@ -207,8 +209,8 @@ class KIN_EXPORT Process {
 
 /// This process.
 [[nodiscard]] KIN_EXPORT ProcessHandle current_process();
-/// The process that forked this one; none in the first process of a family. If it is dead the handle
-/// says so.
+/// The process that forked this one. None in the first process of a family, and in one that other code
+/// forked. If it is dead the handle says so.
 [[nodiscard]] KIN_EXPORT std::optional<ProcessHandle> parent_process();
 /// The children of this process that run. Those that have ended are reaped on the way.
 [[nodiscard]] KIN_EXPORT std::vector<ProcessHandle> active_children();
