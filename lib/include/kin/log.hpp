@@ -26,7 +26,8 @@ enum class LogLevel : unsigned char { debug, info, warning, error, off };
 KIN_EXPORT void set_log_level(LogLevel level) noexcept;
 
 /// Receives a line, without a newline at its end. Called by whichever thread has something to say,
-/// one at a time; it must not call log() or set_log_sink() itself. What it throws is dropped.
+/// one at a time and with a lock held: it must not call log() or set_log_sink() itself, nor fork. What
+/// it throws is dropped.
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 
 /// Lines go to `sink` from now on; an empty one brings stderr back.
