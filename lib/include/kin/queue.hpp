@@ -40,8 +40,9 @@ namespace kin {
 /// get() it was in stays, or went with it. Whoever waited goes on.
 /// Throws: QueueShutDown from put() after shutdown(), and from get() when what had been put is taken;
 /// SerializationError for an item that can't be written (nothing is put then), or read (it is gone);
-/// std::bad_alloc from put() when the arena or the machine has no memory; std::logic_error after
-/// close(), and on a moved-from handle; std::invalid_argument for a negative max_size.
+/// std::bad_alloc from put() when the arena or the machine has no memory, or for an item of more than
+/// 4 GiB; std::logic_error after close(), and on a moved-from handle; std::invalid_argument for a
+/// negative max_size.
 /// Python: multiprocessing.Queue and SimpleQueue, with shutdown() of queue.Queue.
 template <typename T>
 class Queue {
@@ -187,9 +188,9 @@ using SimpleQueue = Queue<T>;
 ///     …                                                     // elsewhere:
 ///     tasks.join();  // all that was put is done
 ///
-/// If a process dies: what it had taken and not finished counts as done, so that join() ends; join()
-/// throws OwnerDied then, with the pids and the number of items. task_done() is called by the process
-/// that took the item.
+/// If a process dies, or just ends: what it had taken and not finished counts as done, so that join()
+/// ends; join() throws OwnerDied then, with the pids and the number of items. task_done() is called by
+/// the process that took the item.
 /// Throws: std::logic_error from task_done() that was called more often than put().
 /// Python: multiprocessing.JoinableQueue.
 template <typename T>
