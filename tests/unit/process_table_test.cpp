@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "memory/process_table.hpp"
+
+#include "os/fork.hpp"
+
+#include "frame.hpp"
+
+#include <kin/error.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using kin::detail::arena;
+using kin::detail::ProcessSlot;
+using kin::detail::Stamp;
+
+namespace {
+
+// A child that ends when it is told to, and is reaped then, but not swept.
+class Idle {
+ public:
+  Idle()
+      : process_([this] {
+          *stamp_ = kin::detail::this_process();
+          while (true) ::pause();
+          return "";
+        }) {
+    CHECK(unit::eventually([&] { return *stamp_ != 0; }));
+  }
+  [[nodiscard]] Stamp stamp() const { return *stamp_; }
+  [[nodiscard]] pid_t pid() const { return process_.pid(); }
+  void kill() {
+    ::kill(process_.pid(), SIGKILL);
+    CHECK(process_.ends_by(crash::Clock::now() + unit::patience));
+  }
+
+ private:
+  crash::SharedPage<std::atomic<Stamp>> stamp_;
+  crash::Bystander process_;
+};
+
+}  // namespace
+
+TEST_SUITE("process_table") {
+  TEST_CASE_FIXTURE(unit::Frame, "this process has a stamp, and lives") {
+    const Stamp own = kin::detail::this_process();
+    CHECK(own != 0);
+    CHECK(kin::detail::this_process() == own);
+    CHECK(kin::detail::this_process_or_none() == own);
+    CHECK_FALSE(kin::detail::is_gone(own));
+    CHECK(kin::detail::pid_of(own) == ::getpid());
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a child of plain fork has a stamp of its own, from the start") {
+    const std::string own = std::to_string(kin::detail::this_process());
+    CHECK(unit::answer_of([&] {
+            const Stamp stamp = kin::detail::this_process_or_none();
+            if (stamp == 0) return std::string("none");
+            return std::string(std::to_string(stamp) == own ? "its parent's" : "its own");
+          }) == "its own");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a process is gone when it is dead, reaped or not") {
+    Idle child;
+    CHECK_FALSE(kin::detail::is_gone(child.stamp()));
+    CHECK(kin::detail::pid_of(child.stamp()) == child.pid());
+    CHECK_FALSE(kin::detail::sweep_if_gone(child.stamp()));
+    SUBCASE("a zombie") {
+      ::kill(child.pid(), SIGKILL);
+      CHECK(unit::eventually([&] { return crash::process_state(child.pid()) == 'Z'; }));
+      CHECK(kin::detail::is_gone(child.stamp()));
+    }
+    SUBCASE("one that was reaped") {}
+    child.kill();
+    CHECK(kin::detail::is_gone(child.stamp()));
+    CHECK(kin::detail::sweep_if_gone(child.stamp()));
+    CHECK(kin::detail::sweep_if_gone(child.stamp()));
+    CHECK(kin::detail::is_gone(child.stamp()));
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a stopped process lives") {
+    Idle child;
+    ::kill(child.pid(), SIGSTOP);
+    CHECK(unit::eventually([&] { return crash::process_state(child.pid()) == 'T'; }));
+    CHECK_FALSE(kin::detail::is_gone(child.stamp()));
+    child.kill();
+    kin::detail::sweep(child.stamp());
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "slots are used again, stamps never") {
+    const auto used = [] { return arena().processes->slots_used.load(); };
+    const auto before = used();
+    std::set<Stamp> stamps;
+    constexpr int lives = 200;
+    for (int i = 0; i < lives; ++i) {
+      unit::Relative child([] { return ""; });
+      CHECK(unit::eventually([&] { return child.stamp() != 0; }));
+      stamps.insert(child.stamp());
+    }
+    CHECK(stamps.size() == lives);
+    CHECK(used() <= before + 1);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "the slots of those whom nobody sweeps are found by later forks") {
+    const auto used = [] { return arena().processes->slots_used.load(); };
+    for (int i = 0; i < 20; ++i) Idle().kill();
+    const auto settled = used();
+    for (int i = 0; i < 100; ++i) Idle().kill();
+    CHECK(used() <= settled + 8);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a name is kept as far as it fits, and goes with its slot") {
+    const Stamp own = kin::detail::this_process();
+    const std::string before = kin::detail::name_of(own);
+    kin::detail::set_process_name(own, "short");
+    CHECK(kin::detail::name_of(own) == "short");
+    kin::detail::set_process_name(own, std::string(200, 'x'));
+    CHECK(kin::detail::name_of(own) == std::string(ProcessSlot::name_size - 1, 'x'));
+    kin::detail::set_process_name(own, "");
+    CHECK(kin::detail::name_of(own).empty());
+    kin::detail::set_process_name(own, before);
+
+    Idle child;
+    const Stamp stamp = child.stamp();
+    kin::detail::set_process_name(stamp, "child");
+    CHECK(kin::detail::name_of(stamp) == "child");
+    child.kill();
+    CHECK(kin::detail::name_of(stamp) == "child");
+    kin::detail::sweep(stamp);
+    CHECK(unit::eventually([&] {  // the slot is another's some time
+      Idle other;
+      other.kill();
+      kin::detail::sweep(other.stamp());
+      return kin::detail::name_of(stamp).empty();
+    }));
+    CHECK(kin::detail::pid_of(stamp) == 0);
+    CHECK(kin::detail::exit_code_of(stamp) == ProcessSlot::no_exit_code);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "an exit code that was left is found after death and sweep") {
+    Idle silent;
+    CHECK(kin::detail::exit_code_of(silent.stamp()) == ProcessSlot::no_exit_code);
+    silent.kill();
+    CHECK(kin::detail::exit_code_of(silent.stamp()) == ProcessSlot::no_exit_code);
+    kin::detail::sweep(silent.stamp());
+
+    const crash::SharedPage<Stamp> stamp;
+    CHECK(unit::answer_of([&] {
+            *stamp = kin::detail::this_process();
+            kin::detail::leave_exit_code(7);
+            return "left";
+          }) == "left");
+    CHECK(kin::detail::exit_code_of(*stamp) == 7);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a slot that was reserved in vain is given back") {
+    const auto count = [] { return arena().processes->slots_used.load(); };
+    const Stamp reserved = kin::detail::reserve_slot();
+    REQUIRE(reserved != 0);
+    CHECK_FALSE(kin::detail::is_gone(reserved));  // somebody is about to be born
+    kin::detail::cancel_slot(reserved);
+    CHECK(kin::detail::is_gone(reserved));
+    const auto used = count();
+    for (int i = 0; i < 10; ++i) kin::detail::cancel_slot(kin::detail::reserve_slot());
+    CHECK(count() == used);
+    kin::detail::cancel_slot(0);
+    kin::detail::cancel_slot(reserved);  // it is nobody's any more
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "the last slot is the last: then there is none") {
+    CHECK(unit::answer_of([] {
+            std::vector<Stamp> taken;
+            while (const Stamp one = kin::detail::reserve_slot()) taken.push_back(one);
+            const bool most = taken.size() <= kin::detail::ProcessTable::most;
+            // A child is born all the same, and says what it lacks when it needs it.
+            int status = -1;
+            const pid_t pid = ::fork();
+            if (pid == 0) {
+              if (kin::detail::this_process_or_none() != 0) ::_exit(1);
+              try {
+                kin::detail::this_process();
+              } catch (const kin::SystemError& error) {
+                ::_exit(error.code().value() == EAGAIN ? 0 : 2);
+              }
+              ::_exit(3);
+            }
+            ::waitpid(pid, &status, 0);
+            for (const Stamp one : taken) kin::detail::cancel_slot(one);
+            return "most " + std::to_string(most) + " status " + std::to_string(status);
+          }) == "most 1 status 0");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame,
+                    "an heir is who was born after the making, not after the release") {
+    auto& births = arena().processes->births;
+    const auto before = births.load();
+    CHECK_FALSE(kin::detail::heir_lives(before, before));
+    Idle heir;
+    const auto after = births.load();
+    CHECK(after > before);
+    CHECK(kin::detail::heir_lives(before, after));
+    CHECK_FALSE(kin::detail::heir_lives(after, after));
+    Idle late;
+    CHECK_FALSE(kin::detail::heir_lives(after, after));
+    heir.kill();
+    CHECK(kin::detail::heir_lives(before, after));  // until it is swept
+    kin::detail::sweep(heir.stamp());
+    CHECK_FALSE(kin::detail::heir_lives(before, after));
+    late.kill();
+    kin::detail::sweep(late.stamp());
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "in another pid namespace there is no family") {
+    const std::string answer = unit::answer_of([] {
+      if (::unshare(CLONE_NEWPID) != 0) return "not permitted";
+      int status = -1;
+      const pid_t pid = ::fork();
+      if (pid == 0) {
+        try {
+          kin::detail::this_process();
+        } catch (const kin::SystemError& error) {
+          ::_exit(error.code().value() == EXDEV ? 0 : 2);
+        }
+        ::_exit(3);
+      }
+      ::waitpid(pid, &status, 0);
+      return status == 0 ? "refused" : "not refused";
+    });
+    if (answer == "not permitted") {
+      std::puts("skipped: this process may not make a pid namespace");
+      return;
+    }
+    CHECK(answer == "refused");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a sweep may be tried without waiting for another's") {
+    std::optional<kin::detail::SweepGuard> guard(std::in_place);
+    crash::Bystander other([] {
+      return kin::detail::SweepGuard(std::try_to_lock).holds() ? "had it" : "did not wait";
+    });
+    CHECK(other.ends_by(crash::Clock::now() + unit::patience));
+    guard.reset();
+    CHECK(other.answer() == "did not wait");
+    CHECK(kin::detail::SweepGuard(std::try_to_lock).holds());
+  }
+}
