@@ -2,6 +2,9 @@
 //
 // Which descriptors a child has, against CPython's TestCloseFds: a child is a fork, so all that its
 // parent had, except what kin keeps of the parent's other children.
+//
+// Fails when:
+//   forget_children_of_parent() does not close a pidfd_: test_closefd_of_siblings
 
 #include "trial.hpp"
 

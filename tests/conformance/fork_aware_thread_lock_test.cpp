@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // What generation after generation inherits, against CPython's TestForkAwareThreadLock. There is no
-// registry to look into from outside, so two things are seen: that descriptors do not add up, and that
-// no generation inherits a lock of kin's that a thread of its parent was holding.
+// registry to look into from outside, so two things are seen: that descriptors do not add up, and
+// that no generation inherits a lock of kin's that a thread of its parent was holding.
+//
+// Fails when:
+//   forget_children_of_parent() keeps held_read_end open: test_lock
+//   after_fork_in_child() does not unlock_all(): both
 
 #include "trial.hpp"
 

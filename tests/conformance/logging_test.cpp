@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The log, against CPython's _TestLogging.
+//
+// Fails when:
+//   log() does not ask for the level: test_enable_logging, test_level
 
 #include "trial.hpp"
 

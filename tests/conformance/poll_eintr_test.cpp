@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Waiting for a process while signals arrive, against CPython's _TestPollEintr.
+//
+// Fails when:
+//   wait_for_death() does not except EINTR: test_poll_eintr
 
 #include "trial.hpp"
 
@@ -18,8 +21,9 @@ volatile std::sig_atomic_t signals_seen = 0;
 }  // namespace
 
 TEST_SUITE("poll_eintr") {
-  // The child signals only when its parent sleeps in join(), again and again, until a handler has run.
-  // It can't see the handler run, but that its parent was awake: three times asleep again will do.
+  // The child signals only when its parent sleeps in join(), again and again, until a handler has
+  // run. It can't see the handler run, but that its parent was awake: three times asleep again will
+  // do.
   TEST_CASE_FIXTURE(Trial, "test_poll_eintr") {
     struct sigaction count {};
     count.sa_handler = [](int) { signals_seen = signals_seen + 1; };  // without SA_RESTART

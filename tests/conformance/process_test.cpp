@@ -3,8 +3,14 @@
 // Process, against CPython's _TestProcess.
 //
 // Left out: the authkey of test_process, until there is one.
-// In T rows threads are not put in the place of processes, since std::thread is none of ours: several
-// threads make, start and join processes at once.
+// In T rows threads are not put in the place of processes, since std::thread is none of ours:
+// several threads make, start and join processes at once.
+//
+// Fails when:
+//   start() does not reset target_: test_lose_target_ref
+//   after_fork_in_child() does not forget_thread_id(): test_process_mainthread_native_id
+//   forget_children_of_parent() does not close a pidfd_: test_child_fd_inflation
+//   ByteChannel's get() waits with Deadline::passed(): test_args_argument, test_process and others
 
 #include "trial.hpp"
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Queue, against CPython's _TestQueue. There is no feeder thread here: what put() returned from is in
-// the queue, so the cases of the feeder ask for more than the rows do.
+// Queue, against CPython's _TestQueue. There is no feeder thread here: what put() returned from is
+// in the queue, so the cases of the feeder ask for more than the rows do.
+//
+// Fails when:
+//   ByteChannel's get() waits with Deadline::passed(): test_get, test_timeout
+//   size_of() counts to 1 only: test_qsize
+//   Handle::checked_object() does not look at `closed`: test_closed_queue_…
+//   OutArchive::enter() does not count: test_queue_feeder_on_queue_feeder_error
 
 #include "trial.hpp"
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // SimpleQueue, another name of Queue, against CPython's TestSimpleQueue.
+//
+// Fails when:
+//   Handle::checked_object() does not look at `closed`: test_empty_exceptions
 
 #include "trial.hpp"
 

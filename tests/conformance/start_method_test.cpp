@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Queues handed down through generations, against CPython's TestStartMethod. Fork is the one method.
+// Queues handed down through generations, against CPython's TestStartMethod. Fork is the one
+// method.
+//
+// Fails when:
+//   a Process takes the first process of its family for its creator: test_nested_startmethod
 
 #include "trial.hpp"
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Subclasses of Process, and how a process ends, against CPython's _TestSubclassingProcess.
+//
+// Fails when:
+//   live() leaves the code of an exception 0, or does not print_uncaught(): test_sys_exit,
+//     test_stderr_flush
+//   ByteChannel's get() waits with Deadline::passed(): test_subclassing
 
 #include "trial.hpp"
 

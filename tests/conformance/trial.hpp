@@ -17,8 +17,8 @@
 #include <thread>
 #include <vector>
 
-/// What the cases of this folder are made of. A P row is tested with processes, a T row with threads
-/// as well.
+/// What the cases of this folder are made of. A P row is tested with processes, a T row with
+/// threads as well.
 namespace trial {
 
 using namespace std::chrono_literals;
@@ -108,8 +108,8 @@ class Companion {
   std::future<void> thread_;
 };
 
-/// Runs `body` on the main thread, and in the case's second round on several threads at once: for what
-/// concerns processes themselves. Children are forked in the midst of threads then.
+/// Runs `body` on the main thread, and in the case's second round on several threads at once: for
+/// what concerns processes themselves. Children are forked in the midst of threads then.
 template <typename Body>
 void on_threads_too(Body body) {
   SUBCASE("on the main thread") { body(); }
