@@ -218,11 +218,11 @@ void Process::start() {
   const detail::Forked forked = detail::fork_process();
   if (forked.pid == 0) {
     // If the creator is killed from here on: a daemon finds its life-line cut.
-    auto parent = std::make_shared<Child>(
-        Child::About{me.creator, creator_stamp, self().name, self().daemon, Child::Kind::other},
-        std::move(own_pidfd), UniqueFd());
-    self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
     live([&] {
+      auto parent = std::make_shared<Child>(
+          Child::About{me.creator, creator_stamp, self().name, self().daemon, Child::Kind::other},
+          std::move(own_pidfd), UniqueFd());
+      self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
       if (life_line) life_line->hold();
       fill_closed_stdio();
       detail::set_process_name(detail::this_process_or_none(), me.name);
@@ -231,9 +231,15 @@ void Process::start() {
   }
   // Gives up a descriptor for the one that is needed now, where the table is full.
   own_pidfd.reset();
-  me.handle.emplace(detail::add_child(
-      {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
-      detail::open_pidfd(forked.pid), life_line ? std::move(life_line->write_end) : UniqueFd()));
+  try {
+    me.handle.emplace(detail::add_child(
+        {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
+        detail::open_pidfd(forked.pid), life_line ? std::move(life_line->write_end) : UniqueFd()));
+  } catch (...) {
+    // No descriptor or no memory for the child: then there is to be no child.
+    detail::kill_and_reap(forked.pid, forked.stamp);
+    throw;
+  }
   blocked.reset();
   target_.reset();
 }
@@ -244,6 +250,11 @@ void Process::live(detail::FunctionRef<void()> settle_in) {
     settle_in();
     run();
     target_.reset();
+  } catch (const abi::__forced_unwind&) {
+    // pthread_exit(). Not past this: the frames below are the parent's.
+    leave(0, nullptr);
+    detail::flush_streams();
+    ::_exit(0);
   } catch (...) {
     print_uncaught();
     code = 1;

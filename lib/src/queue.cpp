@@ -16,7 +16,11 @@ namespace {
 
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
-ByteChannel& channel_of(const Handle& handle) { return static_cast<ByteChannel&>(handle.object()); }
+ByteChannel& channel_of(const Handle& handle) {
+  // Throws where this process is refused: its thread ids may be others', and locks with them.
+  if (this_process_or_none() == 0) this_process();
+  return static_cast<ByteChannel&>(handle.object());
+}
 
 Handle new_channel(std::ptrdiff_t max_size, Channel::Kind kind) {
   if (max_size < 0) throw std::invalid_argument("kin: a queue's max_size can't be negative");

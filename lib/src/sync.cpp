@@ -63,11 +63,7 @@ void tell_of_death(LockObject& lock) {
 }
 
 // A lock that somebody still holds is leaked: its word is on the list of a living thread.
-bool end_lock(Object& object) {
-  if (!static_cast<LockObject&>(object).lock.is_held()) return true;
-  log(LogLevel::warning, "the last handle of a lock was dropped while a thread holds it");
-  return false;
-}
+bool end_lock(Object& object) { return !static_cast<LockObject&>(object).lock.is_held(); }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {
   set_destroyer(ObjectKind::lock, end_lock);
@@ -113,6 +109,7 @@ void LockHandle::unlock() const {
   if (kind_ == Kind::recursive && lock.depth.fetch_sub(1, std::memory_order_relaxed) > 1) return;
   if (lock.owner_died.load(std::memory_order_relaxed) != 0) lock.owner_died.store(0);
   lock.holder_thread.store(0, std::memory_order_relaxed);
+  lock.holder_process.store(0, std::memory_order_relaxed);
   --held.count;
   // If killed here: the next holder is told, although all was done.
   lock.lock.unlock();

@@ -18,10 +18,14 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
+#include <sstream>
+#include <string>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE  // Linux 5.14
@@ -105,6 +109,22 @@ Arena make_arena() {
 const Arena& arena() {
   static const Arena the_arena = make_arena();
   return the_arena;
+}
+
+// A line is "addresses permissions offset device inode path".
+bool maps_arena(const std::filesystem::path& process) {
+  struct stat about {};
+  if (::fstat(arena_fd, &about) != 0) return false;
+  std::ifstream maps(process / "maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/memfd:kin-arena") == std::string::npos) continue;
+    std::istringstream parts(line);
+    std::string skipped;
+    ino_t inode = 0;
+    parts >> skipped >> skipped >> skipped >> skipped >> inode;
+    if (inode == about.st_ino) return true;
+  }
+  return false;
 }
 
 void populate(std::byte* begin, std::size_t size) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 
 namespace kin::detail {
@@ -32,6 +33,10 @@ inline constexpr std::size_t chunk_size = std::size_t{64} << 10;
 /// space is refused (ulimit -v, valgrind) half of it is tried, and so on down to 16 MiB.
 /// Throws SystemError when there is none to be had.
 const Arena& arena();
+
+/// Whether the process with that folder in /proc has the arena mapped. One whose mappings can't be read
+/// belongs to another user, which kin do not.
+bool maps_arena(const std::filesystem::path& process);
 
 /// Gives the pages behind the range memory now, so that running out is std::bad_alloc here and not
 /// SIGBUS at some later write. About 1 s a GiB: not under a lock that others wait for.

@@ -190,6 +190,9 @@ std::byte* Heap::allocate_cell(Place& place, std::size_t of_class) {
     chunk = cell_chunk(at);
     // If killed here: a chunk of this class without cells in use, found by the next who looks.
   }
+  // A death may have left an empty chunk whose pages were given back already.
+  const bool is_spare = cells.spare.load() == at + 1;
+  if (chunk->used.load() == 0 && !is_spare) populate(arena().chunks + at * chunk_size, chunk_size);
   cells.first_with_room.store(static_cast<std::uint32_t>(at));
   if (cells.spare.load() == at + 1) cells.spare.store(0);
   const std::size_t index = chunk->first_free();

@@ -13,9 +13,12 @@
 #include "base/guarded.hpp"
 #include "base/immortal.hpp"
 
+#include <kin/log.hpp>
+
 #include <cassert>
 #include <new>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 namespace kin::detail {
@@ -25,6 +28,9 @@ ProcessTable& table() { return *arena().processes; }
 Graveyard& graveyard() { return table().graveyard; }
 
 std::array<Destroyer, 3> destroyers{};
+
+// An object could not be destroyed. To be told where no lock is held: a log sink may do anything.
+thread_local bool has_left_lock = false;
 
 // This process's claims: the entries of its list that are free.
 struct OwnClaims {
@@ -100,6 +106,7 @@ void finish_retiring() {
   const Destroyer destroy = destroyers[static_cast<std::size_t>(object.kind)];
   if (destroy != nullptr && !destroy(object)) {
     retiring.name(nullptr);
+    has_left_lock = true;
     return;
   }
   Heap::free_chain(object.more_cells);
@@ -160,6 +167,11 @@ void drop_claim_of_dead(Owned<Object>& entry, Stamp stamp) {
 
 }  // namespace
 
+void tell_of_left_locks() noexcept {
+  if (!std::exchange(has_left_lock, false)) return;
+  log(LogLevel::warning, "the last handle of a lock was dropped while a thread holds it");
+}
+
 Claim::~Claim() {
   if (owner_ != this_process_or_none()) return;  // a child's copy of its parent's claim
   {
@@ -174,6 +186,7 @@ Claim::~Claim() {
     // take_entry() reserved the room for it.
     if (owner_ == this_process_or_none()) own.free_entries.push_back(entry_);
   });
+  tell_of_left_locks();
 }
 
 std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,

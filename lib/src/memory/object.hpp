@@ -87,6 +87,10 @@ void set_destroyer(ObjectKind kind, Destroyer destroyer) noexcept;
 /// waits in limbo. False when no cell held the stamp.
 bool drop_cells_while_destroying(Object& object, Stamp stamp);
 
+/// Logs a warning if this thread ended an object that could not be: a lock that is held. With no lock of
+/// kin's held; the log's sink is the application's.
+void tell_of_left_locks() noexcept;
+
 /// In a child after fork: it has no claims yet.
 void forget_claims_of_parent() noexcept;
 

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <span>
 
 #include <fcntl.h>
@@ -67,10 +68,10 @@ std::uint64_t start_time_of(pid_t pid) noexcept {
       retry_interrupted([&] { return ::read(file.get(), text.data(), text.size()); });
   const char* const end = text.data() + std::max<ssize_t>(length, 0);
   const char* at = end;
-  while (at != text.data() && *at != ')') --at;
-  for (int field = 2; at != end && field < 22;) field += *++at == ' ' ? 1 : 0;
+  while (at != text.data() && *(at - 1) != ')') --at;
+  for (int field = 2; at != end && field < 22; ++at) field += *at == ' ' ? 1 : 0;
   std::uint64_t ticks = 0;
-  if (at != end) std::from_chars(at + 1, end, ticks);
+  std::from_chars(at, end, ticks);
   return ticks;
 }
 
@@ -164,10 +165,11 @@ bool is_gone(Stamp stamp) {
   if (stamp == this_process_or_none()) return false;
   const std::uint64_t life = slot(stamp).life.load();
   if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return true;
-  if (state_in(life) == State::reserved) return false;
+  if (state_in(life) == State::reserved) return false;  // see free_reserved()
   const pid_t pid = pid_in(life);
   const UniqueFd process = open_process(pid);
-  if (!process) return errno == ESRCH || errno == EINVAL;
+  // ESRCH: no such process. EINVAL, ENOENT: the number is a thread's of another one by now.
+  if (!process) return errno == ESRCH || errno == EINVAL || errno == ENOENT;
   const std::uint64_t born = slot(stamp).start_time.load();
   if (born != 0 && start_time_of(pid) != born) return true;
   // Readable when the process is a zombie without other threads, or was reaped.
@@ -191,6 +193,7 @@ std::string name_of(Stamp stamp) {
 }
 
 void set_process_name(Stamp stamp, std::string_view name) noexcept {
+  if (stamp == 0) return;
   auto& letters = slot(stamp).name;
   const std::size_t length = std::min(name.size(), letters.size() - 1);
   for (std::size_t i = 0; i < length; ++i) letters[i].store(name[i], std::memory_order_relaxed);
@@ -215,6 +218,39 @@ SweepGuard::SweepGuard(std::try_to_lock_t attempt)
 
 namespace {
 
+// Whether there is a process of the family that has not moved into its slot: forked a moment ago, or
+// stopped there. Nobody but the kernel knows; so this looks at every process's mappings.
+bool unsettled_kin_lives() {
+  const std::span slots(table().slots.data(), table().slots_used.load());
+  const auto is_settled = [&](pid_t pid) {
+    return std::ranges::any_of(slots, [&](const ProcessSlot& one) {
+      const std::uint64_t life = one.life.load();
+      return state_in(life) == State::live && pid_in(life) == pid;
+    });
+  };
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", failed)) {
+    const std::string name = entry.path().filename();
+    pid_t pid = 0;
+    std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (pid != 0 && !is_settled(pid) && maps_arena(entry.path())) return true;
+  }
+  return static_cast<bool>(failed);  // can't tell: somebody may
+}
+
+// Frees the slots that a process reserved for children, and died, so that nobody knows whether there
+// is a child; or for forks of other code's that failed. With the sweep lock held.
+void free_reserved(pid_t parent) {
+  for (ProcessSlot& one : std::span(table().slots.data(), table().slots_used.load())) {
+    std::uint64_t life = one.life.load();
+    if (state_in(life) != State::reserved || pid_in(life) != parent) continue;
+    if (unsettled_kin_lives()) return;  // sweep_some() comes by again
+    one.birth.store(0);
+    // If killed here: somebody comes by again.
+    one.life.compare_exchange_strong(life, life_word(generation_in(life), 0, State::free));
+  }
+}
+
 void sweep_with(const SweepGuard& guard, Stamp stamp) {
   ProcessSlot& dead = slot(stamp);
   std::uint64_t life = dead.life.load();
@@ -227,12 +263,16 @@ void sweep_with(const SweepGuard& guard, Stamp stamp) {
   // The generation stays, for who still asks after the exit code.
   dead.life.compare_exchange_strong(life,
                                     life_word(generation_of(stamp), pid_in(life), State::free));
+  free_reserved(pid_in(life));
   visit_limbo(guard);
 }
 
 }  // namespace
 
-void sweep(Stamp stamp) { sweep_with(SweepGuard(), stamp); }
+void sweep(Stamp stamp) {
+  sweep_with(SweepGuard(), stamp);
+  tell_of_left_locks();
+}
 
 bool sweep_if_gone(Stamp stamp) {
   if (!is_gone(stamp)) return false;
@@ -248,11 +288,20 @@ void sweep_some() {
   for (std::size_t i = 0; i < std::min<std::size_t>(at_a_time, used); ++i) {
     const std::size_t at = (first + i) % used;
     const std::uint64_t life = all.slots[at].life.load();
-    if (state_in(life) != State::live) continue;
-    // The cheap question first, whether there is such a process: most exist.
-    if (::getpgid(pid_in(life)) == -1 && errno == ESRCH) {
-      const SweepGuard guard(std::try_to_lock);
-      if (guard.holds()) sweep_with(guard, make_stamp(generation_in(life), at));
+    const Stamp stamp = make_stamp(generation_in(life), at);
+    // The cheap question most of the time, whether there is such a process. A number may be used again,
+    // so now and then the whole one.
+    const bool looks_gone = ::getpgid(pid_in(life)) == -1 && errno == ESRCH;
+    const bool is_over =
+        state_in(life) == State::live && (looks_gone || (first % 64 == 0 && is_gone(stamp)));
+    const bool is_orphan = state_in(life) == State::reserved && looks_gone;
+    if (!is_over && !is_orphan) continue;
+    const SweepGuard guard(std::try_to_lock);
+    if (!guard.holds()) continue;
+    if (is_over) sweep_with(guard, stamp);
+    if (is_orphan) {
+      free_reserved(pid_in(life));
+      visit_limbo(guard);
     }
   }
 }

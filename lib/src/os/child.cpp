@@ -77,6 +77,17 @@ UniqueFd open_pidfd(pid_t pid) {
       UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0)))));
 }
 
+void kill_and_reap(pid_t pid, Stamp stamp) noexcept {
+  // Not reaped yet, so the number is the child's.
+  ::kill(pid, SIGKILL);
+  siginfo_t info{};
+  retry_interrupted([&] { return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED); });
+  try {
+    if (stamp != 0) sweep(stamp);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): whoever notices the death sweeps
+  }
+}
+
 Child::~Child() { close(); }
 
 Child::Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept

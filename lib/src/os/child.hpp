@@ -95,5 +95,7 @@ void end_children() noexcept;
 void forget_children_of_parent() noexcept;
 
 UniqueFd open_pidfd(pid_t pid);
+/// Ends a child that was forked a moment ago and has no Child yet.
+void kill_and_reap(pid_t pid, Stamp stamp) noexcept;
 
 }  // namespace kin::detail

@@ -17,8 +17,12 @@
 #include "base/thread_id.hpp"
 #include "os/child.hpp"
 
+#include <kin/log.hpp>
+
 #include <cstdio>
+#include <exception>
 #include <iostream>
+#include <string>
 
 #include <ext/stdio_sync_filebuf.h>
 
@@ -30,12 +34,19 @@ namespace {
 
 [[gnu::tls_model("initial-exec")]] thread_local Stamp reserved = 0;
 
-void before_fork() {
-  arena();
-  sweep_some();
+void before_fork() noexcept {
+  bool has_arena = false;
+  try {
+    arena();
+    has_arena = true;
+    sweep_some();
+  } catch (const std::exception& error) {
+    // Somebody else's fork may be the first that asks for the arena; it can't be told.
+    log(LogLevel::error, std::string("in a fork: ") + error.what());
+  }
   ForkLock::lock_all();
   // With the locks held: what is made from now on is not inherited.
-  reserved = reserve_slot();
+  reserved = has_arena ? reserve_slot() : 0;
 }
 
 void after_fork_in_parent() { ForkLock::unlock_all(); }

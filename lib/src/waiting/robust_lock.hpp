@@ -79,8 +79,9 @@ class RobustGuard {
   [[nodiscard]] bool holds() const noexcept { return lock_ != nullptr; }
 
  private:
+  // Where a repair fails, this process ends, and the next holder is told in its place.
   template <typename Recover>
-  void repair(Recover& recover) {
+  void repair(Recover& recover) noexcept {
     recover();
     // If killed before this: the next holder is told as well, and repairs again.
     lock_->make_consistent();
