@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// demo: counts the words of a directory's files with several processes; the larger example
+//
+// A walker finds the files and puts them on a queue, in batches. Counters take batches, read the
+// files, and put tallies on a queue of news. The parent reads the news and adds up.
+//
+// Any of them may be killed at any moment, and the total is still right. It rests on two things that
+// a kin::Queue promises: what put() returned from is in the queue, and what a dying process was
+// putting is there whole or not at all. A tally and the numbers of the batches that it covers are
+// one message, so a batch is counted exactly when such a message arrives. A *round* ends when all is
+// counted, or when all counters have ended and the queue is empty: then what is still open was in the
+// hands of the dead, and is given out again in the next round.
+//
+// What has nothing to do with processes is in word_count/.
+
+#include "word_count/options.hpp"
+#include "word_count/progress_bar.hpp"
+#include "word_count/report.hpp"
+#include "word_count/tally.hpp"
+#include "word_count/walk.hpp"
+
+#include <kin/kin.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace word_count;
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// ---- the messages
+
+struct Batch {
+  std::uint64_t number = 0;
+  std::vector<File> files;
+};
+
+struct WalkEnded {
+  std::vector<Unreadable> unreadable;
+};
+
+/// What a counter has done and not delivered yet; for the progress bar only.
+struct Progress {
+  pid_t counter = 0;
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct Delivery {
+  pid_t counter = 0;
+  std::vector<std::uint64_t> batches;  ///< these are counted now
+  Totals totals;
+  WordList words;
+};
+
+/// From the one process of --check.
+struct CountedAlone {
+  Totals totals;
+  WordList words;
+  double seconds = 0;
+};
+
+using News = std::variant<Batch, WalkEnded, Progress, Delivery, CountedAlone>;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// ---- what the children do
+
+void tell_progress(const kin::Queue<News>& news, const Totals& done) {
+  static auto next = Clock::now();
+  if (Clock::now() < next) return;
+  next = Clock::now() + 100ms;
+  news.put(Progress{::getpid(), done.files, done.bytes});
+}
+
+void walk(const std::string& directory, const kin::Queue<Batch>& paths,
+          const kin::Queue<News>& news) {
+  constexpr std::uint64_t enough_bytes = 1'000'000;
+  constexpr std::size_t enough_files = 100;
+  WalkEnded end;
+  Batch batch;
+  std::uint64_t bytes = 0;
+  const auto hand_out = [&] {
+    news.put(batch);  // for the parent's books, before anyone can have counted it
+    paths.put(batch);
+    ++batch.number;
+    batch.files.clear();
+    bytes = 0;
+  };
+  find_files(
+      directory,
+      [&](File file) {
+        bytes += file.size;
+        batch.files.push_back(std::move(file));
+        if (bytes >= enough_bytes || batch.files.size() >= enough_files) hand_out();
+      },
+      end.unreadable);
+  if (!batch.files.empty()) hand_out();
+  news.put(end);
+}
+
+/// Takes batches until their queue is shut down and empty; delivers each time that `deliver_after`
+/// bytes are counted.
+void count(const kin::Queue<Batch>& paths, const kin::Queue<News>& news,
+           std::uint64_t deliver_after) {
+  FileReader reader;
+  Tally tally;
+  std::vector<std::uint64_t> batches;
+  const auto deliver = [&] {
+    news.put(Delivery{::getpid(), std::move(batches), tally.totals, tally.counts.list()});
+    tally = {};
+    batches.clear();
+  };
+  for (const Batch& batch : paths) {
+    for (const File& file : batch.files) {
+      reader.count(file.path, tally, [&] { tell_progress(news, tally.totals); });
+    }
+    batches.push_back(batch.number);
+    if (tally.totals.bytes >= deliver_after) deliver();
+  }
+  if (!batches.empty()) deliver();
+}
+
+/// The same in one process.
+void count_alone(const std::string& directory, const kin::Queue<News>& news) {
+  const auto begin = Clock::now();
+  FileReader reader;
+  Tally tally;
+  std::vector<Unreadable> unreadable;
+  find_files(
+      directory,
+      [&](const File& file) {
+        reader.count(file.path, tally, [&] { tell_progress(news, tally.totals); });
+      },
+      unreadable);
+  tally.totals.add({.unreadable = std::move(unreadable)});
+  const double seconds = seconds_since(begin);
+  news.put(CountedAlone{std::move(tally.totals), tally.counts.list(), seconds});
+}
+
+// ---- the parent: Ctrl-C, and who died
+
+volatile std::sig_atomic_t caught_signal = 0;
+pid_t parent_pid = 0;
+
+struct Interrupted {
+  int signal;
+};
+
+void note_signal(int signal) {
+  // A child that was just forked has this handler too. It has nothing to say.
+  if (::getpid() != parent_pid) ::_exit(128 + signal);
+  caught_signal = signal;
+}
+
+/// The next signal of the kind ends the program at once, and its daemons with it.
+void catch_signals() {
+  parent_pid = ::getpid();
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler == SIG_IGN) continue;  // nohup
+    struct sigaction action {};
+    action.sa_handler = note_signal;
+    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+/// The exception ends all children on its way: that is what the destructor of a Process does.
+void stop_if_interrupted() {
+  if (caught_signal != 0) throw Interrupted{caught_signal};
+}
+
+std::string describe_end(const kin::Process& process) {
+  const std::string who = process.name() + " (pid " + std::to_string(process.pid()) + ") ";
+  const auto code = process.exit_code();
+  if (!code) return who + "ended, nobody knows how";
+  if (*code >= 0) return who + "ended with exit status " + std::to_string(*code);
+  return who + "was killed by signal " + std::to_string(-*code) + " (" + ::strsignal(-*code) + ")";
+}
+
+/// Ctrl-C on a terminal is sent to all processes at once. Where it ended a child it has reached this
+/// process too, and that child is nothing to talk about.
+bool has_ended(const kin::Process& process) {
+  if (process.is_alive()) return false;
+  stop_if_interrupted();
+  return true;
+}
+
+/// The counters of a round.
+class Crew {
+ public:
+  Crew(std::size_t size, kin::Queue<Batch> paths, kin::Queue<News> news,
+       std::uint64_t deliver_after, ProgressBar& bar)
+      : paths_(std::move(paths)),
+        news_(std::move(news)),
+        deliver_after_(deliver_after),
+        bar_(&bar),
+        spare_(size) {
+    for (std::size_t number = 1; number <= size; ++number) {
+      start("counter " + std::to_string(number));
+    }
+  }
+
+  /// Reports those that died, forgets those that ended, and puts others in the place of the dead,
+  /// though not without end. `on_death` is called with their pids.
+  template <typename OnDeath>
+  void look_after(OnDeath on_death) {
+    std::vector<std::string> to_replace;
+    std::erase_if(counters_, [&](const kin::Process& counter) {
+      if (!has_ended(counter)) return false;
+      if (counter.exit_code() != 0) {
+        bar_->say("word_count: " + describe_end(counter) +
+                  "; what it had not delivered will be counted again");
+        on_death(counter.pid());
+        to_replace.push_back(counter.name());
+      }
+      return true;
+    });
+    for (const std::string& name : to_replace) {
+      if (spare_ == 0) return;
+      --spare_;
+      start(name);
+    }
+  }
+
+  [[nodiscard]] bool all_ended() const { return counters_.empty(); }
+
+ private:
+  void start(const std::string& name) {
+    counters_.emplace_back(kin::ProcessOptions{.name = name, .daemon = true}, count, paths_, news_,
+                           deliver_after_);
+    counters_.back().start();
+  }
+
+  kin::Queue<Batch> paths_;
+  kin::Queue<News> news_;
+  std::uint64_t deliver_after_;
+  ProgressBar* bar_;
+  std::size_t spare_;
+  std::vector<kin::Process> counters_;
+};
+
+// ---- the parent: adding up
+
+class Count {
+ public:
+  Count(const Options& options, ProgressBar& bar) : options_(&options), bar_(&bar) {}
+
+  [[nodiscard]] Tally run();
+
+  /// The walker died, and nobody knows what it had not found yet.
+  class WalkerDied : public std::runtime_error {
+   public:
+    using std::runtime_error::runtime_error;
+  };
+
+ private:
+  void first_round();
+  void next_round();
+  void read_news(Crew& crew, const kin::Process* walker);
+  void take_back();
+  void count_lost(const File& file);
+
+  void note(Batch&& batch);
+  void note(WalkEnded&& end);
+  void note(const Progress& progress);
+  void note(const Delivery& delivery);
+  void note(const CountedAlone& /*never sent here*/) {}
+  void take(News&& news) {
+    std::visit([this](auto&& one) { note(std::forward<decltype(one)>(one)); }, std::move(news));
+  }
+
+  const Options* options_;
+  ProgressBar* bar_;
+  kin::Queue<News> news_;
+  kin::Queue<Batch> paths_;  // of this round
+  Tally total_;
+  bool found_all_ = false;
+  Amount found_;
+  std::uint64_t next_number_ = 0;
+  std::map<std::uint64_t, std::vector<File>> open_;  // handed out and not counted, by batch
+  std::map<pid_t, Amount> underway_;                 // counted and not delivered
+  bool got_on_ = false;                              // in this round
+  int vain_rounds_ = 0;
+};
+
+Tally Count::run() {
+  first_round();
+  while (!open_.empty()) next_round();
+  return std::move(total_);
+}
+
+void Count::first_round() {
+  kin::Process walker({.name = "the walker", .daemon = true}, walk, options_->directory, paths_,
+                      news_);
+  walker.start();
+  // Tallies repeat most words, so they are delivered late; but not so late that a death costs much.
+  constexpr std::uint64_t deliver_after = 256'000'000;
+  Crew crew(static_cast<std::size_t>(options_->processes), paths_, news_, deliver_after, *bar_);
+  read_news(crew, &walker);
+}
+
+/// Counts what the dead of the round before had in hand: each file is a batch of its own and is
+/// delivered at once, so that a file that kills its counters takes nothing else with it.
+void Count::next_round() {
+  paths_ = {};
+  for (const auto& [number, files] : open_) paths_.put({number, files});
+  paths_.shutdown();
+  Crew crew(std::min(static_cast<std::size_t>(options_->processes), open_.size()), paths_, news_, 0,
+            *bar_);
+  read_news(crew, nullptr);
+}
+
+/// Reads the news until all is counted or all counters have ended.
+void Count::read_news(Crew& crew, const kin::Process* walker) {
+  got_on_ = false;
+  auto next_look = Clock::now();
+  while (!found_all_ || !open_.empty()) {
+    stop_if_interrupted();
+    if (auto news = news_.get_for(50ms)) {
+      take(std::move(*news));
+    }
+    Amount done{total_.totals.files, total_.totals.bytes};
+    for (const auto& [counter, amount] : underway_) {
+      done.files += amount.files;
+      done.bytes += amount.bytes;
+    }
+    bar_->show(done, found_, found_all_);
+
+    if (Clock::now() < next_look) continue;
+    next_look = Clock::now() + 50ms;
+    const bool walker_ended = walker != nullptr && has_ended(*walker);
+    crew.look_after([this](pid_t dead) { underway_.erase(dead); });
+    const bool crew_ended = crew.all_ended();
+    if (!walker_ended && !crew_ended) continue;
+    // What the dead had put is in the queue: first that.
+    while (auto news = news_.try_get()) take(std::move(*news));
+    if (walker_ended && !found_all_) throw WalkerDied(describe_end(*walker));
+    if (crew_ended && found_all_) return take_back();
+  }
+  crew.look_after([](pid_t /*dead*/) {});  // to report them
+}
+
+/// After a round that ended with open batches. None of its counters lives, and all that they had
+/// delivered has been read: batches that are not in the queue any more were in the hands of the dead.
+void Count::take_back() {
+  std::map<std::uint64_t, std::vector<File>> lost;
+  lost.swap(open_);
+  try {
+    while (auto batch = paths_.try_get()) open_.insert(lost.extract(batch->number));
+  } catch (const kin::QueueShutDown&) {  // that was all
+  }
+  if (!lost.empty() || got_on_) {
+    vain_rounds_ = 0;
+  } else if (++vain_rounds_ == 3) {
+    throw std::runtime_error("the counters die before they do anything; giving up");
+  }
+  for (auto& [number, files] : lost) {
+    for (File& file : files) {
+      ++file.deaths;
+      count_lost(file);
+    }
+  }
+}
+
+void Count::count_lost(const File& file) {
+  if (file.deaths < 3) {
+    open_[next_number_++] = {file};
+  } else {
+    total_.totals.unreadable.push_back({file.path, "three counters died while they had it"});
+  }
+}
+
+void Count::note(Batch&& batch) {
+  found_.files += batch.files.size();
+  for (const File& file : batch.files) found_.bytes += file.size;
+  next_number_ = batch.number + 1;
+  open_[batch.number] = std::move(batch.files);
+}
+
+void Count::note(WalkEnded&& end) {
+  found_all_ = true;
+  paths_.shutdown();  // the counters end when they have drained it
+  total_.totals.add({.unreadable = std::move(end.unreadable)});
+}
+
+void Count::note(const Progress& progress) {
+  underway_[progress.counter] = {progress.files, progress.bytes};
+}
+
+void Count::note(const Delivery& delivery) {
+  got_on_ = true;
+  for (const std::uint64_t number : delivery.batches) open_.erase(number);
+  total_.totals.add(delivery.totals);
+  total_.counts.add(delivery.words);
+  underway_.erase(delivery.counter);
+}
+
+Tally count_together(const Options& options, ProgressBar& bar) {
+  constexpr int most_attempts = 10;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return Count(options, bar).run();
+    } catch (const Count::WalkerDied& death) {
+      bar.say(std::string("word_count: ") + death.what() +
+              (attempt < most_attempts ? "; starting all over again" : "; giving up"));
+      if (attempt == most_attempts) throw std::runtime_error("not all files were found");
+    }
+  }
+}
+
+CountedAlone check_alone(const Options& options, Amount total, ProgressBar& bar) {
+  const kin::Queue<News> news;
+  kin::Process process({.name = "the one process of --check", .daemon = true}, count_alone,
+                       options.directory, news);
+  process.start();
+  bar.begin();
+  while (true) {
+    stop_if_interrupted();
+    const bool ended = has_ended(process);
+    auto one = ended ? news.try_get() : news.get_for(50ms);
+    if (!one && ended) throw std::runtime_error(describe_end(process));
+    if (!one) continue;
+    if (auto* const result = std::get_if<CountedAlone>(&*one)) return std::move(*result);
+    if (const auto* const done = std::get_if<Progress>(&*one)) {
+      bar.show({done->files, done->bytes}, total, true);
+    }
+  }
+}
+
+bool is_same(const Tally& tally, const CountedAlone& alone) {
+  const Totals& left = tally.totals;
+  const Totals& right = alone.totals;
+  WordCounts counts;
+  counts.add(alone.words);
+  return left.files == right.files && left.bytes == right.bytes && left.words == right.words &&
+         left.unreadable.size() == right.unreadable.size() && tally.counts == counts;
+}
+
+int run(const Options& options, ProgressBar& bar) {
+  const auto begin = Clock::now();
+  const Tally tally = count_together(options, bar);
+  const double seconds = seconds_since(begin);
+  bar.clear();
+  for (const auto& [path, reason] : tally.totals.unreadable) {
+    bar.say("word_count: can't read " + shown(path) + ": " + reason);
+  }
+  if (options.json) {
+    print_json(std::cout, tally);
+  } else {
+    print_report(std::cout, tally, seconds);
+  }
+
+  bool good = true;
+  if (options.check) {
+    std::cout.flush();
+    const CountedAlone alone = check_alone(options, {tally.totals.files, tally.totals.bytes}, bar);
+    bar.clear();
+    good = is_same(tally, alone);
+    const std::string counters =
+        options.processes == 1 ? "1 counter" : std::to_string(options.processes) + " counters";
+    (options.json ? std::cerr : std::cout)
+        << "check: one process counted " << (good ? "the same" : "something else") << " in "
+        << fixed(alone.seconds, 2) << " s; speed-up with " << counters << ": "
+        << fixed(alone.seconds / seconds, 2) << '\n';
+  }
+  std::cout.flush();
+  if (!std::cout) throw std::runtime_error("the result can't be written to stdout");
+  return good ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  try {
+    options = parse_options(argc, argv);
+  } catch (const UsageError& error) {
+    std::cerr << "word_count: " << error.what() << '\n';
+    return 2;
+  }
+  if (options.help) {
+    std::cout << help_text;
+    return 0;
+  }
+  const kin::UniqueFd directory(
+      ::open(options.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) {
+    std::cerr << "word_count: " << shown(options.directory) << ": " << std::strerror(errno) << '\n';
+    return 2;
+  }
+
+  catch_signals();
+  ProgressBar bar;
+  try {
+    return run(options, bar);
+  } catch (const Interrupted& interruption) {
+    bar.say(interruption.signal == SIGINT ? "word_count: interrupted" : "word_count: terminated");
+    return 128 + interruption.signal;
+  } catch (const std::exception& error) {
+    bar.say(std::string("word_count: ") + error.what());
+    return 1;
+  }
+}
