@@ -36,9 +36,9 @@ class PipeSignalHeld {
   PipeSignalHeld& operator=(const PipeSignalHeld&) = delete;
 
  private:
-  sigset_t pipe_;
-  sigset_t before_;
-  bool came_before_;
+  sigset_t pipe_{};
+  sigset_t before_{};
+  bool came_before_ = false;
 };
 
 }  // namespace
