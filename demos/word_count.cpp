@@ -466,7 +466,7 @@ int run(const Options& options, ProgressBar& bar) {
   if (options.json) {
     print_json(std::cout, tally);
   } else {
-    print_report(std::cout, tally, seconds);
+    print_report(std::cout, tally, seconds, options.processes);
   }
 
   bool good = true;
@@ -475,12 +475,10 @@ int run(const Options& options, ProgressBar& bar) {
     const CountedAlone alone = check_alone(options, {tally.totals.files, tally.totals.bytes}, bar);
     bar.clear();
     good = is_same(tally, alone);
-    const std::string counters =
-        options.processes == 1 ? "1 counter" : std::to_string(options.processes) + " counters";
     (options.json ? std::cerr : std::cout)
         << "check: one process counted " << (good ? "the same" : "something else") << " in "
-        << fixed(alone.seconds, 2) << " s; speed-up with " << counters << ": "
-        << fixed(alone.seconds / seconds, 2) << '\n';
+        << fixed(alone.seconds, 2) << " s; speed-up with " << number_of_counters(options.processes)
+        << ": " << fixed(alone.seconds / seconds, 2) << '\n';
   }
   std::cout.flush();
   if (!std::cout) throw std::runtime_error("the result can't be written to stdout");

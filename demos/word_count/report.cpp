@@ -32,7 +32,7 @@ std::vector<Counted> most_frequent(const WordCounts& counts) {
 
 }  // namespace
 
-void print_report(std::ostream& out, const Tally& tally, double seconds) {
+void print_report(std::ostream& out, const Tally& tally, double seconds, int counters) {
   const auto line = [&out](std::string_view name, std::uint64_t number) {
     out << std::setw(14) << with_commas(number) << "  " << name << '\n';
   };
@@ -50,10 +50,10 @@ void print_report(std::ostream& out, const Tally& tally, double seconds) {
     out << std::setw(14) << with_commas(times) << "  " << word.substr(0, longest)
         << (word.size() > longest ? "..." : "") << '\n';
   }
+  const double speed = seconds > 0 ? static_cast<double>(tally.totals.bytes) / seconds : 0;
   out << '\n'
-      << fixed(seconds, 2) << " s, "
-      << megabytes_per_second(seconds > 0 ? static_cast<double>(tally.totals.bytes) / seconds : 0)
-      << '\n';
+      << fixed(seconds, 2) << " s with " << number_of_counters(counters) << ", "
+      << megabytes_per_second(speed) << '\n';
 }
 
 void print_json(std::ostream& out, const Tally& tally) {
@@ -66,6 +66,10 @@ void print_json(std::ostream& out, const Tally& tally) {
     separator = ",";
   }
   out << "]}\n";
+}
+
+std::string number_of_counters(int number) {
+  return std::to_string(number) + (number == 1 ? " counter" : " counters");
 }
 
 std::string with_commas(std::uint64_t number) {

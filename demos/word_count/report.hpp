@@ -9,9 +9,10 @@
 
 namespace word_count {
 
-void print_report(std::ostream& out, const Tally& tally, double seconds);
+void print_report(std::ostream& out, const Tally& tally, double seconds, int counters);
 void print_json(std::ostream& out, const Tally& tally);
 
+[[nodiscard]] std::string number_of_counters(int number);
 [[nodiscard]] std::string with_commas(std::uint64_t number);
 [[nodiscard]] std::string megabytes(std::uint64_t bytes);
 [[nodiscard]] std::string megabytes_per_second(double bytes_per_second);
