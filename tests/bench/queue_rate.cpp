@@ -5,8 +5,11 @@
 //
 // A round is the time from the moment when all processes are let go until the last has ended its
 // share. Each putter and each getter has an equal share. kin's queue is a Queue<Message> without a
-// bound, one for all rounds. With one putter and one getter each is bound to a processor of its own,
-// kin's and Boost's alike.
+// bound, one for all rounds: where the putter is ahead, its rounds include the memory for that.
+// Beside it stands a queue with the bound that Boost's has.
+//
+// With one putter and one getter each is bound to a processor of its own, kin's and Boost's alike.
+// Not rated, both on one processor: then each runs alone for a while, and nobody contends.
 //
 // Boost's message_queue runs in its best configuration: messages of at most 64 bytes, all of one
 // priority, deep; as the best depth depends on the machine, two are measured and the better counts.
@@ -31,11 +34,15 @@
 namespace {
 
 using bench::Contestant;
+using bench::Placement;
 using bench::Table;
 using Message = std::array<std::byte, 64>;
 
+constexpr int deep_enough = 16'384;
+
 // Nanoseconds a message.
-double round_of_kin(const kin::Queue<Message>& queue, int pairs, int messages) {
+double round_of_kin(Placement placement, const kin::Queue<Message>& queue, int pairs,
+                    int messages) {
   const int share = messages / pairs;
   std::vector<std::function<void()>> roles;
   for (int i = 0; i < pairs; ++i) {
@@ -47,7 +54,6 @@ double round_of_kin(const kin::Queue<Message>& queue, int pairs, int messages) {
       for (int k = 0; k < share; ++k) static_cast<void>(queue.get());
     });
   }
-  const auto placement = pairs == 1 ? bench::Placement::apart : bench::Placement::anywhere;
   return bench::time_together(placement, roles) / (share * pairs);
 }
 
@@ -60,7 +66,7 @@ class BoostQueue {
     boost::interprocess::message_queue::remove(name_.c_str());
   }
 
-  double round(int messages) {
+  double round(Placement placement, int messages) {
     const auto putter = [this, messages] {
       const Message message{};
       for (int k = 0; k < messages; ++k) queue_.send(message.data(), message.size(), 0);
@@ -73,7 +79,7 @@ class BoostQueue {
         queue_.receive(message.data(), message.size(), size, priority);
       }
     };
-    return bench::time_together(bench::Placement::apart, {putter, getter}) / messages;
+    return bench::time_together(placement, {putter, getter}) / messages;
   }
 
  private:
@@ -121,49 +127,67 @@ std::string rate(double nanoseconds) { return Table::number("%.3f M/s", 1e3 / na
 int main() {
   const kin::Queue<Message> queue;
   BoostQueue shallow(1024);
-  BoostQueue deep(16384);
+  BoostQueue deep(deep_enough);
 
-  Contestant one{[&] { return round_of_kin(queue, 1, 1'000'000); }};
-  Contestant two{[&] { return round_of_kin(queue, 2, 2'000'000); }};
-  Contestant many{[&] { return round_of_kin(queue, 32, 2'000'000); }};
-  Contestant boost_shallow{[&] { return shallow.round(300'000); }};
-  Contestant boost_deep{[&] { return deep.round(300'000); }};
-  bench::take_turns(15, {&one, &boost_shallow, &two, &boost_deep, &many});
+  const kin::Queue<Message> bounded(deep_enough);
+  constexpr int few = 500'000;
+  Contestant one{[&] { return round_of_kin(Placement::apart, queue, 1, few); }};
+  Contestant one_bounded{[&] { return round_of_kin(Placement::apart, bounded, 1, few); }};
+  Contestant boost_shallow{[&] { return shallow.round(Placement::apart, few / 4); }};
+  Contestant boost_deep{[&] { return deep.round(Placement::apart, few / 4); }};
+  Contestant together{[&] { return round_of_kin(Placement::together, bounded, 1, few); }};
+  Contestant boost_together{[&] { return deep.round(Placement::together, few); }};
+  bench::take_turns(20,
+                    {&one, &boost_shallow, &one_bounded, &boost_deep, &together, &boost_together});
+  Contestant two{[&] { return round_of_kin(Placement::anywhere, queue, 2, 2 * few); }};
+  Contestant many{[&] { return round_of_kin(Placement::anywhere, queue, 32, 4 * few); }};
+  bench::take_turns(12, {&two, &one, &many});
 
   Contestant python{[&] { return round_of_python(30'000); }};
   const bool has_python = round_of_python(10) > 0;
   if (has_python) bench::take_turns(3, {&python, &one});
 
-  Table table("queue_rate: 64-byte messages through one queue, best of 15 rounds taken in turns");
+  Table table(
+      "queue_rate: 64-byte messages through one queue, best of 12 rounds or more, in turns");
   const bool shallow_wins = boost_shallow.best < boost_deep.best;
   const double boost = shallow_wins ? boost_shallow.best : boost_deep.best;
-  table.add({.figure = "1 putter, 1 getter",
+  const std::string boost_peer = std::string("Boost message_queue, depth ") +
+                                 (shallow_wins ? "1024 " : "16384 ") + rate(boost);
+  table.add({.figure = "1:1, beside Boost",
              .measured = rate(one.best),
-             .peer = std::string("Boost message_queue, depth ") +
-                     (shallow_wins ? "1024 " : "16384 ") + rate(boost),
+             .peer = boost_peer,
              .ratio = boost / one.best,
              .want = Table::Want::at_least,
              .limit = 5});
-  table.add({.figure = "1 putter, 1 getter",
+  table.add({.figure = "1:1, bounded, beside Boost",
+             .measured = rate(one_bounded.best),
+             .peer = boost_peer,
+             .ratio = boost / one_bounded.best,
+             .want = Table::Want::at_least,
+             .limit = 5});
+  table.add({.figure = "1:1, beside Python",
              .measured = rate(one.best),
              .peer = has_python ? "Python multiprocessing.Queue " + rate(python.best)
                                 : "Python: no python3 in the PATH",
              .ratio = has_python ? python.best / one.best : 0,
              .want = Table::Want::at_least,
              .limit = 100});
-  table.add({.figure = "2 putters, 2 getters",
+  table.add({.figure = "2:2",
              .measured = rate(two.best),
              .peer = "1:1 " + rate(one.best),
              .ratio = one.best / two.best,
              .want = Table::Want::at_least,
              .limit = 0.4});
-  table.add({.figure = "32 putters, 32 getters",
+  table.add({.figure = "32:32",
              .measured = rate(many.best),
              .peer = "1:1 " + rate(one.best),
              .ratio = one.best / many.best,
              .want = Table::Want::at_least,
              .limit = 0.2});
-  table.note(
-      "the ratio is of rates, kin's to the peer's; 2:2 and 32:32 are the whole queue's rate");
+  table.add({.figure = "1:1, bounded, on one processor",
+             .measured = rate(together.best),
+             .peer = "Boost message_queue, depth 16384 " + rate(boost_together.best),
+             .ratio = boost_together.best / together.best});
+  table.note("N:N is N putters and N getters, and the whole queue's rate; ratios are of rates");
   return table.print();
 }

@@ -57,7 +57,7 @@ class Shared {
 
 /// Where the processes of a round run. Two that share a processor do not contend: each runs alone
 /// for a time slice, which is another figure altogether, and best of several would choose it.
-enum class Placement { anywhere, apart };
+enum class Placement { anywhere, apart, together };
 
 /// Binds this process to the processor number `turn` of those that it may use.
 inline void stay_on(std::size_t turn) {
@@ -87,6 +87,7 @@ inline double time_together(Placement placement, const std::vector<std::function
   for (const auto& role : roles) {
     processes.emplace_back([&gate, &role, placement, turn = processes.size()] {
       if (placement == Placement::apart) stay_on(turn);
+      if (placement == Placement::together) stay_on(0);
       gate->arrived.fetch_add(1);
       while (!gate->open.load()) sched_yield();
       role();

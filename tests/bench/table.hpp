@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include <unistd.h>
+
 namespace bench {
 
 /// What a program measured: each figure beside its peer, of the same run, and the ratio that is wanted.
@@ -45,6 +47,11 @@ class Table {
       if (verdict == "short") short_ones += (short_ones.empty() ? "" : ", ") + row.figure;
     }
     for (const std::string& line : notes_) std::printf("  %s\n", line.c_str());
+    double load = 0;
+    if (getloadavg(&load, 1) == 1) {
+      std::printf("  load of the machine over the last minute: %.1f on %ld processors\n", load,
+                  sysconf(_SC_NPROCESSORS_ONLN));
+    }
     std::printf("  summary: %s\n",
                 short_ones.empty() ? "no figure falls short" : ("short: " + short_ones).c_str());
     return EXIT_SUCCESS;
