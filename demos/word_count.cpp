@@ -312,8 +312,9 @@ void Count::first_round() {
   kin::Process walker({.name = "the walker", .daemon = true}, walk, options_->directory, paths_,
                       news_);
   walker.start();
-  // Tallies repeat most words, so they are delivered late; but not so late that a death costs much.
-  constexpr std::uint64_t deliver_after = 256'000'000;
+  // Seldom, as tallies repeat most of their words; often enough that a death costs little, that the
+  // parent adds up while others count, and that a counter's map stays in its cache.
+  constexpr std::uint64_t deliver_after = 32'000'000;
   Crew crew(static_cast<std::size_t>(options_->processes), paths_, news_, deliver_after, *bar_);
   read_news(crew, &walker);
 }

@@ -175,8 +175,8 @@ class Totals(WordCount):
                     self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (right, "", 0))
 
     def test_where_many_words_are_delivered_more_than_once(self):
-        # 256 MB are enough for a delivery
-        sizes = [90_000_000] * 4
+        # 32 MB are enough for a delivery
+        sizes = [20_000_000] * 4
         for number, size in enumerate(sizes):
             self.write(str(number), (b"%d " % number) * (size // 2))
         counts = collections.Counter({b"%d" % number: size // 2 for number, size in enumerate(sizes)})
