@@ -8,7 +8,7 @@
 //   child:   the locks are released; it moves into its slot; what was the parent's is forgotten
 //
 // A slot that was reserved for a fork that failed is given back here; where other code's fork fails,
-// nobody tells us, and the slot stays taken until the family ends.
+// nobody tells us, and the slot stays taken until this process ends.
 
 #include "os/fork.hpp"
 
