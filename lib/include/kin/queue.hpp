@@ -119,8 +119,12 @@ class Queue {
     channel_.travel(archive);
   }
 
+  // A T that can't travel is told of once, and nothing else is.
   bool put_until(const T& item, detail::Deadline deadline) const {
-    if constexpr (Plain<T>) {
+    if constexpr (!Sendable<T>) {
+      detail::require_sendable<T>();
+      return false;
+    } else if constexpr (Plain<T>) {
       return channel_.put(std::as_bytes(std::span(std::addressof(item), 1)), {}, deadline);
     } else {
       const detail::BorrowedBuffers buffers;
@@ -131,7 +135,9 @@ class Queue {
 
   std::optional<T> get_until(detail::Deadline deadline) const {
     std::optional<T> item;
-    if constexpr (Plain<T>) {
+    if constexpr (!Sendable<T>) {
+      detail::require_sendable<T>();
+    } else if constexpr (Plain<T>) {
       item.emplace();
       if (!channel_.get_plain(std::addressof(*item), sizeof(T), deadline)) item.reset();
     } else {
