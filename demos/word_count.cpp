@@ -12,22 +12,27 @@
 // counted, or when all counters have ended and the queue is empty: then what is still open was in the
 // hands of the dead, and is given out again in the next round.
 //
-// What has nothing to do with processes is in word_count/.
+// Here is the parent. What its children do is in word_count/workers.cpp; most of the rest of that
+// folder has nothing to do with processes.
 
+#include "word_count/crew.hpp"
+#include "word_count/interrupt.hpp"
 #include "word_count/options.hpp"
 #include "word_count/progress_bar.hpp"
 #include "word_count/report.hpp"
 #include "word_count/tally.hpp"
-#include "word_count/walk.hpp"
+#include "word_count/workers.hpp"
 
 #include <kin/kin.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <iostream>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <variant>
@@ -42,223 +47,9 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// ---- the messages
-
-struct Batch {
-  std::uint64_t number = 0;
-  std::vector<File> files;
-};
-
-struct WalkEnded {
-  std::vector<Unreadable> unreadable;
-};
-
-/// What a counter has done and not delivered yet; for the progress bar only.
-struct Progress {
-  pid_t counter = 0;
-  std::uint64_t files = 0;
-  std::uint64_t bytes = 0;
-};
-
-struct Delivery {
-  pid_t counter = 0;
-  std::vector<std::uint64_t> batches;  ///< these are counted now
-  Totals totals;
-  WordList words;
-};
-
-/// From the one process of --check.
-struct CountedAlone {
-  Totals totals;
-  WordList words;
-  double seconds = 0;
-};
-
-using News = std::variant<Batch, WalkEnded, Progress, Delivery, CountedAlone>;
-
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
-
-// ---- what the children do
-
-void tell_progress(const kin::Queue<News>& news, const Totals& done) {
-  static auto next = Clock::now();
-  if (Clock::now() < next) return;
-  next = Clock::now() + 100ms;
-  news.put(Progress{::getpid(), done.files, done.bytes});
-}
-
-void walk(const std::string& directory, const kin::Queue<Batch>& paths,
-          const kin::Queue<News>& news) {
-  constexpr std::uint64_t enough_bytes = 1'000'000;
-  constexpr std::size_t enough_files = 100;
-  WalkEnded end;
-  Batch batch;
-  std::uint64_t bytes = 0;
-  const auto hand_out = [&] {
-    news.put(batch);  // for the parent's books, before anyone can have counted it
-    paths.put(batch);
-    ++batch.number;
-    batch.files.clear();
-    bytes = 0;
-  };
-  find_files(
-      directory,
-      [&](File file) {
-        bytes += file.size;
-        batch.files.push_back(std::move(file));
-        if (bytes >= enough_bytes || batch.files.size() >= enough_files) hand_out();
-      },
-      end.unreadable);
-  if (!batch.files.empty()) hand_out();
-  news.put(end);
-}
-
-/// Takes batches until their queue is shut down and empty; delivers each time that `deliver_after`
-/// bytes are counted.
-void count(const kin::Queue<Batch>& paths, const kin::Queue<News>& news,
-           std::uint64_t deliver_after) {
-  FileReader reader;
-  Tally tally;
-  std::vector<std::uint64_t> batches;
-  const auto deliver = [&] {
-    news.put(Delivery{::getpid(), std::move(batches), tally.totals, tally.counts.list()});
-    tally = {};
-    batches.clear();
-  };
-  for (const Batch& batch : paths) {
-    for (const File& file : batch.files) {
-      reader.count(file.path, tally, [&] { tell_progress(news, tally.totals); });
-    }
-    batches.push_back(batch.number);
-    if (tally.totals.bytes >= deliver_after) deliver();
-  }
-  if (!batches.empty()) deliver();
-}
-
-/// The same in one process.
-void count_alone(const std::string& directory, const kin::Queue<News>& news) {
-  const auto begin = Clock::now();
-  FileReader reader;
-  Tally tally;
-  std::vector<Unreadable> unreadable;
-  find_files(
-      directory,
-      [&](const File& file) {
-        reader.count(file.path, tally, [&] { tell_progress(news, tally.totals); });
-      },
-      unreadable);
-  tally.totals.add({.unreadable = std::move(unreadable)});
-  const double seconds = seconds_since(begin);
-  news.put(CountedAlone{std::move(tally.totals), tally.counts.list(), seconds});
-}
-
-// ---- the parent: Ctrl-C, and who died
-
-volatile std::sig_atomic_t caught_signal = 0;
-pid_t parent_pid = 0;
-
-struct Interrupted {
-  int signal;
-};
-
-void note_signal(int signal) {
-  // A child that was just forked has this handler too. It has nothing to say.
-  if (::getpid() != parent_pid) ::_exit(128 + signal);
-  caught_signal = signal;
-}
-
-/// The next signal of the kind ends the program at once, and its daemons with it.
-void catch_signals() {
-  parent_pid = ::getpid();
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction before {};
-    ::sigaction(signal, nullptr, &before);
-    if (before.sa_handler == SIG_IGN) continue;  // nohup
-    struct sigaction action {};
-    action.sa_handler = note_signal;
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    ::sigaction(signal, &action, nullptr);
-  }
-}
-
-/// The exception ends all children on its way: that is what the destructor of a Process does.
-void stop_if_interrupted() {
-  if (caught_signal != 0) throw Interrupted{caught_signal};
-}
-
-std::string describe_end(const kin::Process& process) {
-  const std::string who = process.name() + " (pid " + std::to_string(process.pid()) + ") ";
-  const auto code = process.exit_code();
-  if (!code) return who + "ended, nobody knows how";
-  if (*code >= 0) return who + "ended with exit status " + std::to_string(*code);
-  return who + "was killed by signal " + std::to_string(-*code) + " (" + ::strsignal(-*code) + ")";
-}
-
-/// Ctrl-C on a terminal is sent to all processes at once. Where it ended a child it has reached this
-/// process too, and that child is nothing to talk about.
-bool has_ended(const kin::Process& process) {
-  if (process.is_alive()) return false;
-  stop_if_interrupted();
-  return true;
-}
-
-/// The counters of a round.
-class Crew {
- public:
-  Crew(std::size_t size, kin::Queue<Batch> paths, kin::Queue<News> news,
-       std::uint64_t deliver_after, ProgressBar& bar)
-      : paths_(std::move(paths)),
-        news_(std::move(news)),
-        deliver_after_(deliver_after),
-        bar_(&bar),
-        spare_(size) {
-    for (std::size_t number = 1; number <= size; ++number) {
-      start("counter " + std::to_string(number));
-    }
-  }
-
-  /// Reports those that died, forgets those that ended, and puts others in the place of the dead,
-  /// though not without end. `on_death` is called with their pids.
-  template <typename OnDeath>
-  void look_after(OnDeath on_death) {
-    std::vector<std::string> to_replace;
-    std::erase_if(counters_, [&](const kin::Process& counter) {
-      if (!has_ended(counter)) return false;
-      if (counter.exit_code() != 0) {
-        bar_->say("word_count: " + describe_end(counter) +
-                  "; what it had not delivered will be counted again");
-        on_death(counter.pid());
-        to_replace.push_back(counter.name());
-      }
-      return true;
-    });
-    for (const std::string& name : to_replace) {
-      if (spare_ == 0) return;
-      --spare_;
-      start(name);
-    }
-  }
-
-  [[nodiscard]] bool all_ended() const { return counters_.empty(); }
-
- private:
-  void start(const std::string& name) {
-    counters_.emplace_back(kin::ProcessOptions{.name = name, .daemon = true}, count, paths_, news_,
-                           deliver_after_);
-    counters_.back().start();
-  }
-
-  kin::Queue<Batch> paths_;
-  kin::Queue<News> news_;
-  std::uint64_t deliver_after_;
-  ProgressBar* bar_;
-  std::size_t spare_;
-  std::vector<kin::Process> counters_;
-};
-
-// ---- the parent: adding up
 
 class Count {
  public:
@@ -277,7 +68,7 @@ class Count {
   void next_round();
   void read_news(Crew& crew, const kin::Process* walker);
   void take_back();
-  void count_lost(const File& file);
+  void give_again(const File& file);
 
   void note(Batch&& batch);
   void note(WalkEnded&& end);
@@ -319,8 +110,8 @@ void Count::first_round() {
   read_news(crew, &walker);
 }
 
-/// Counts what the dead of the round before had in hand: each file is a batch of its own and is
-/// delivered at once, so that a file that kills its counters takes nothing else with it.
+/// Counts what the round before left. Each batch is delivered at once, and each file that was in the
+/// hands of the dead is a batch of its own: one that kills its counters takes nothing else with it.
 void Count::next_round() {
   paths_ = {};
   for (const auto& [number, files] : open_) paths_.put({number, files});
@@ -336,9 +127,7 @@ void Count::read_news(Crew& crew, const kin::Process* walker) {
   auto next_look = Clock::now();
   while (!found_all_ || !open_.empty()) {
     stop_if_interrupted();
-    if (auto news = news_.get_for(50ms)) {
-      take(std::move(*news));
-    }
+    if (auto news = news_.get_for(50ms)) take(std::move(*news));
     Amount done{total_.totals.files, total_.totals.bytes};
     for (const auto& [counter, amount] : underway_) {
       done.files += amount.files;
@@ -357,7 +146,7 @@ void Count::read_news(Crew& crew, const kin::Process* walker) {
     if (walker_ended && !found_all_) throw WalkerDied(describe_end(*walker));
     if (crew_ended && found_all_) return take_back();
   }
-  crew.look_after([](pid_t /*dead*/) {});  // to report them
+  crew.look_after([](pid_t /*dead*/) {});  // who died last is reported too
 }
 
 /// After a round that ended with open batches. None of its counters lives, and all that they had
@@ -377,12 +166,12 @@ void Count::take_back() {
   for (auto& [number, files] : lost) {
     for (File& file : files) {
       ++file.deaths;
-      count_lost(file);
+      give_again(file);
     }
   }
 }
 
-void Count::count_lost(const File& file) {
+void Count::give_again(const File& file) {
   if (file.deaths < 3) {
     open_[next_number_++] = {file};
   } else {
