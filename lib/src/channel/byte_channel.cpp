@@ -373,7 +373,7 @@ namespace {
 // (puts between its gets) is never held up.
 void linger() {
   constexpr unsigned hungry = 8;
-  constexpr int moment = 100;  // pauses: 1 to 2 µs
+  constexpr int moment = 200;  // pauses: 2 to 4 µs
   if (++hungry_gets <= hungry) return;
   for (int i = 0; i < moment; ++i) pause();
 }
