@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <iostream>
 
 namespace crash {
@@ -27,6 +28,20 @@ inline void prove(const Scenario& scenario) {
   const Report report = run(scenario);
   std::cout << report << std::endl;
   CHECK_MESSAGE(report.passed(), report);
+}
+
+/// The same for an operation of thousands of instructions: first at every change, all of them; then at
+/// every instruction, as far as `budget` goes.
+inline void prove_at_changes_and_instructions(Scenario scenario,
+                                              std::chrono::duration<double> budget) {
+  scenario.at = At::every_change;
+  prove(scenario);
+  scenario.at = At::every_instruction;
+  scenario.budget = budget;
+  scenario.possible.insert(scenario.possible.end(), scenario.expected.begin(),
+                           scenario.expected.end());
+  scenario.expected.clear();
+  prove(scenario);
 }
 
 }  // namespace crash

@@ -61,8 +61,10 @@ std::vector<std::size_t> even_order(std::size_t count) {
 }
 
 std::chrono::duration<double> limit(const Scenario& scenario) {
-  double seconds = scenario.budget.count() > 0 ? scenario.budget.count()
-                                               : std::numeric_limits<double>::infinity();
+  const bool everything = std::getenv("KIN_CRASH_FULL") != nullptr;
+  double seconds = scenario.budget.count() > 0 && !everything
+                       ? scenario.budget.count()
+                       : std::numeric_limits<double>::infinity();
   if (const char* environment = std::getenv("KIN_CRASH_SECONDS"); environment != nullptr) {
     seconds = std::min(seconds, std::atof(environment));
   }
@@ -129,8 +131,13 @@ class Tour {
   std::vector<Point> find_ends() {
     const std::size_t firsts = scenario_.recovery ? visit({never, never}).moment.first_step : 0;
     std::vector<Point> ends;
-    for (std::size_t first = 0; first <= firsts && !gave_up(); ++first) {
+    report_.firsts_left_out = firsts + 1;
+    for (const std::size_t first : even_order(firsts + 1)) {
+      if (gave_up() || (!ends.empty() && elapsed() > limit(scenario_) / 2)) {
+        break;
+      }
       ends.push_back({first, visit({first, never}).moment.step});
+      --report_.firsts_left_out;
     }
     return ends;
   }
@@ -199,6 +206,9 @@ std::ostream& operator<<(std::ostream& out, const Report& report) {
   out << report.name << ": " << report.kind << ", " << report.kill_points << " points";
   if (report.left_out > 0) {
     out << " (" << report.left_out << " left out)";
+  }
+  if (report.firsts_left_out > 0) {
+    out << " (and those after " << report.firsts_left_out << " points of the first death)";
   }
   out << ", " << report.completed << " completed";
   const char* separator = " | ";

@@ -105,17 +105,20 @@ struct Scenario {
   std::chrono::milliseconds patience = std::chrono::seconds(5);
 
   /// For the scenario; 0: no limit. Kill points that it leaves out are left out evenly, and the
-  /// report says so. KIN_CRASH_SECONDS in the environment is an upper limit for each scenario.
+  /// report says so. KIN_CRASH_SECONDS in the environment is an upper limit for each scenario;
+  /// KIN_CRASH_FULL lifts the limits that scenarios set themselves.
   std::chrono::duration<double> budget = std::chrono::seconds(0);
 };
 
 /// The counts of a scenario; printed as one line, and one more for each failure.
 struct Report {
   std::string name;
-  std::string kind;                             ///< "killed at every instruction"
-  std::size_t kill_points = 0;                  ///< rounds in which the operation was not completed
-  std::size_t completed = 0;                    ///< rounds in which it was
-  std::size_t left_out = 0;                     ///< kill points that did not fit into the budget
+  std::string kind;             ///< "killed at every instruction"
+  std::size_t kill_points = 0;  ///< rounds in which the operation was not completed
+  std::size_t completed = 0;    ///< rounds in which it was
+  std::size_t left_out = 0;     ///< kill points that did not fit into the budget
+  std::size_t firsts_left_out =
+      0;  ///< of the operation before the recovery: not one point of these
   std::map<std::string, std::size_t> outcomes;  ///< how often each of the right ones
   std::vector<std::string> failures;
   std::size_t steps = 0;  ///< single steps of all rounds
