@@ -120,13 +120,28 @@ std::span<const std::byte> memory_of(const T& value) {
 
 using Ranges = std::vector<std::span<const std::byte>>;
 
-/// What the operations of a queue change: the queue, the heap, and how objects end.
+/// The front of the chunk of the heap that a block lies in, where the blocks of its size are.
+inline std::span<const std::byte> chunk_around(const void* block) {
+  const std::byte* const chunks = kin::detail::arena().chunks;
+  const std::size_t chunk =
+      static_cast<std::size_t>(static_cast<const std::byte*>(block) - chunks) /
+      kin::detail::chunk_size;
+  return {chunks + chunk * kin::detail::chunk_size, kin::detail::chunk_size / 4};
+}
+
+/// What a queue, its handles and its messages change: all queues and their first segments, the lists of
+/// handles, the processes, the heap.
 template <typename T>
 Ranges memory_around(const kin::Queue<T>& queue) {
   const kin::detail::ByteChannel& channel = channel_of(queue);
   const kin::detail::ProcessTable& processes = *kin::detail::arena().processes;
-  return {memory_of(channel), memory_of(*channel.head_segment), memory_of(processes.sweep_lock),
-          memory_of(processes.graveyard), memory_of(*kin::detail::arena().heap)};
+  return {chunk_around(&channel),
+          chunk_around(channel.head_segment.get()),
+          chunk_around(processes.slots[0].claims.get()),
+          std::as_bytes(std::span(processes.slots.data(), 16)),
+          memory_of(processes.sweep_lock),
+          memory_of(processes.graveyard),
+          memory_of(*kin::detail::arena().heap)};
 }
 
 }  // namespace crash

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// The longer operations of a queue: it grows, moves on from what it has grown out of, and shrinks. Whoever
+// does that is killed or stopped at every change that others can see.
+
+#include "crash/family.hpp"
+#include "crash/prove.hpp"
+
+#include <doctest/doctest.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+using crash::At;
+using crash::drain;
+using crash::Moment;
+using crash::require;
+using crash::sweep_the_dead;
+using crash::With;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::string before = "before the commit";
+const std::string behind = "behind it";
+
+/// How many numbers the first ring of a queue holds.
+constexpr int first_ring = 128;
+
+/// A queue of numbers, or of strings, in which `expected` must be found.
+template <typename T>
+class Fresh {
+ public:
+  const kin::Queue<T>& queue() const { return *queue_; }
+
+  void prepare(std::vector<T> items) {
+    sweep_the_dead();
+    queue_.emplace();
+    for (const T& item : items) queue_->put(item);
+    items_ = std::move(items);
+  }
+  /// Takes the first ones again.
+  void take(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) require(queue_->get() == items_[i], "another came");
+    items_.erase(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  void forget() { queue_.reset(); }
+
+  /// After a put of `item`.
+  std::string outcome_of_put(const Moment& moment, const T& item) const {
+    const std::vector<T> found = drain(*queue_);
+    std::vector<T> with_it = items_;
+    with_it.push_back(item);
+    require(found == items_ || found == with_it, "messages are lost, or torn");
+    const bool was_put = found == with_it;
+    require(was_put || !moment.completed, "put() returned and the message is lost");
+    require_to_work();
+    return was_put ? behind : before;
+  }
+  /// After a get.
+  std::string outcome_of_get(const Moment& moment) const {
+    const std::vector<T> found = drain(*queue_);
+    const std::vector<T> without_it(items_.begin() + 1, items_.end());
+    require(found == items_ || found == without_it, "messages are lost, or torn");
+    const bool was_taken = found == without_it;
+    require(was_taken || !moment.completed, "get() returned and the message is still there");
+    require_to_work();
+    return was_taken ? behind : before;
+  }
+  /// Nothing is lost, whoever else is killed.
+  std::string outcome_of_many_puts(const T& item) const {
+    std::vector<T> found = drain(*queue_);
+    const std::size_t more = found.size() - items_.size();
+    require(more <= 2, "a message came twice, or is lost");
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      require(found[i] == (i < items_.size() ? items_[i] : item), "messages are torn");
+    }
+    require_to_work();
+    return std::to_string(more);
+  }
+  std::string outcome_of_many_gets() const {
+    const std::vector<T> found = drain(*queue_);
+    const std::size_t less = items_.size() - found.size();
+    require(less <= 2, "messages are lost");
+    require(
+        found == std::vector<T>(items_.begin() + static_cast<std::ptrdiff_t>(less), items_.end()),
+        "messages are torn");
+    require_to_work();
+    return std::to_string(less);
+  }
+
+ private:
+  std::optional<kin::Queue<T>> queue_;
+  std::vector<T> items_;
+
+  void require_to_work() const {
+    sweep_the_dead();
+    for (int again = 0; again < 2 * first_ring; ++again) queue_->put(items_.back());
+    require(drain(*queue_).size() == 2 * first_ring, "the queue does not work");
+  }
+};
+
+std::vector<int> numbers(int count) {
+  std::vector<int> all;
+  for (int i = 0; i < count; ++i) all.push_back(i);
+  return all;
+}
+
+}  // namespace
+
+TEST_SUITE("queue growth") {
+  TEST_CASE("a put finds the ring full") {
+    const crash::Balance balance;
+    Fresh<int> fresh;
+    crash::Scenario scenario{
+        .name = "put that grows the queue",
+        .prepare = [&] { fresh.prepare(numbers(first_ring)); },
+        .operation = [&] { fresh.queue().put(-1); },
+        .check = [&](const Moment& moment) { return fresh.outcome_of_put(moment, -1); },
+        .expected = {before, behind},
+        .watch = [&] { return crash::memory_around(fresh.queue()); },
+    };
+    crash::prove_at_changes_and_instructions(scenario, 6s);
+
+    scenario.name = "put that grows the queue after a killed one";
+    scenario.at = At::every_change;
+    scenario.check = [&](const Moment&) { return fresh.outcome_of_many_puts(-1); };
+    scenario.expected = {};
+    scenario.possible = {"0", "1", "2"};
+    scenario.recovery = scenario.operation;
+    scenario.budget = 10s;
+    crash::prove(scenario);
+    fresh.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("a get moves on to the next ring") {
+    const crash::Balance balance;
+    Fresh<int> fresh;
+    crash::Scenario scenario{
+        .name = "get that frees a ring",
+        .prepare =
+            [&] {
+              fresh.prepare(numbers(first_ring + 4));
+              fresh.take(first_ring);
+            },
+        .operation = [&] { static_cast<void>(fresh.queue().get()); },
+        .check = [&](const Moment& moment) { return fresh.outcome_of_get(moment); },
+        .expected = {before, behind},
+        .watch = [&] { return crash::memory_around(fresh.queue()); },
+    };
+    crash::prove_at_changes_and_instructions(scenario, 6s);
+
+    scenario.name = "get that frees a ring after a killed one";
+    scenario.at = At::every_change;
+    scenario.check = [&](const Moment&) { return fresh.outcome_of_many_gets(); };
+    scenario.expected = {};
+    scenario.possible = {"0", "1", "2"};
+    scenario.recovery = scenario.operation;
+    scenario.budget = 10s;
+    crash::prove(scenario);
+    fresh.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("a large message is put, and taken") {
+    const crash::Balance balance;
+    const std::string large(100'000, 'x');
+    Fresh<std::string> fresh;
+    crash::Scenario scenario{
+        .name = "put of a large message",
+        .prepare = [&] { fresh.prepare({"before"}); },
+        .operation = [&] { fresh.queue().put(large); },
+        .check = [&](const Moment& moment) { return fresh.outcome_of_put(moment, large); },
+        .expected = {before, behind},
+        .at = At::every_change,
+        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .budget = 15s,
+    };
+    crash::prove(scenario);
+
+    scenario.name = "get of a large message";
+    scenario.prepare = [&] { fresh.prepare({large, "behind"}); };
+    scenario.operation = [&] { static_cast<void>(fresh.queue().get()); };
+    scenario.check = [&](const Moment& moment) { return fresh.outcome_of_get(moment); };
+    crash::prove(scenario);
+    fresh.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("a get drains a large ring, which is given back") {
+    const crash::Balance balance;
+    Fresh<std::string> fresh;
+    crash::Scenario scenario{
+        .name = "get that shrinks the queue",
+        .prepare =
+            [&] {
+              fresh.prepare({std::string(600'000, 'x'), "the last"});
+              fresh.take(1);
+            },
+        .operation = [&] { static_cast<void>(fresh.queue().get()); },
+        .check = [&](const Moment& moment) { return fresh.outcome_of_get(moment); },
+        .expected = {before, behind},
+        .watch = [&] { return crash::memory_around(fresh.queue()); },
+    };
+    crash::prove_at_changes_and_instructions(scenario, 6s);
+
+    scenario.name = "put after a killed get that shrinks the queue";
+    scenario.at = At::every_change;
+    scenario.check = [&](const Moment&) {
+      const std::vector<std::string> found = drain(fresh.queue());
+      require(found.size() <= 2, "a message came twice");
+      for (const std::string& item : found) require(item == "the last", "messages are torn");
+      fresh.queue().put("again");
+      require(drain(fresh.queue()).size() == 1, "the queue does not work");
+      return std::to_string(found.size());
+    };
+    scenario.expected = {};
+    scenario.possible = {"0", "1", "2"};
+    scenario.recovery = [&] { fresh.queue().put("the last"); };
+    scenario.budget = 10s;
+    crash::prove(scenario);
+    fresh.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("whoever grows the queue is stopped, and goes on later") {
+    Fresh<int> fresh;
+    crash::prove({
+        .name = "put that grows the queue",
+        .prepare = [&] { fresh.prepare(numbers(first_ring)); },
+        .operation = [&] { fresh.queue().put(-1); },
+        .check = [&](const Moment&) -> std::string {
+          auto items = numbers(first_ring);
+          items.erase(items.begin());
+          items.push_back(-1);
+          require(drain(fresh.queue()) == items, "messages are lost, or came twice");
+          return behind;
+        },
+        .expected = {behind},
+        .with = With::stop,
+        .at = At::every_change,
+        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .while_stopped = [&] { require(fresh.queue().get() == 0, "a message is lost"); },
+    });
+  }
+}
