@@ -282,7 +282,10 @@ std::optional<int> Process::exit_code() const {
   return me.handle ? started().exit_code() : std::nullopt;
 }
 
-pid_t Process::pid() const { return state().handle ? state().handle->pid() : 0; }
+pid_t Process::pid() const {
+  const State& me = state();
+  return me.handle ? me.handle->pid() : 0;
+}
 const std::string& Process::name() const { return state().name; }
 bool Process::daemon() const { return state().daemon; }
 int Process::sentinel() const { return started().sentinel(); }
@@ -294,12 +297,12 @@ ProcessHandle Process::handle() const { return started(); }
 void Process::close() {
   if (!state_) throw std::logic_error("kin: a Process was used after it was moved from");
   if (state_->closed) return;
-  if (state_->handle) {
+  if (const auto& handle = state_->handle; handle) {
     if (is_alive()) {
       throw std::logic_error("kin: process " + state_->name +
                              " runs; terminate() and join() it before close()");
     }
-    state_->handle->child_->close();
+    handle->child_->close();
   }
   target_.reset();
   state_->handle.reset();

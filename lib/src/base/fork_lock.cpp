@@ -22,7 +22,9 @@ List& list() {
 
 }  // namespace
 
-ForkLock::ForkLock() : next_(nullptr) {
+ForkLock::ForkLock() { enter_list(); }
+
+void ForkLock::enter_list() {
   const std::scoped_lock lock(list().mutex);
   next_ = list().first;
   list().first = this;

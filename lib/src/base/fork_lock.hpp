@@ -28,8 +28,10 @@ class ForkLock {
   static int count();
 
  private:
+  void enter_list();
+
   std::mutex mutex_;
-  ForkLock* next_;
+  ForkLock* next_ = nullptr;
 };
 
 }  // namespace kin::detail

@@ -19,7 +19,7 @@ class Immortal {
   T* operator->() noexcept { return &**this; }
 
  private:
-  alignas(T) std::byte storage_[sizeof(T)];
+  alignas(T) std::byte storage_[sizeof(T)]{};
 };
 
 }  // namespace kin::detail

@@ -171,7 +171,7 @@ void put_record(ByteChannel& channel, Cursor tail, std::span<const std::byte> by
   }
   std::uint64_t* record = segment->unit(at);
   record[0] = record_head(payload, handles.empty() ? Kind::message : Kind::with_cargo);
-  std::byte* to = reinterpret_cast<std::byte*>(record + 1);
+  auto* to = reinterpret_cast<std::byte*>(record + 1);
   if (!handles.empty()) {
     channel.loading_from.store(tail.position());
     try {

@@ -10,8 +10,13 @@ namespace kin::detail {
 void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint32_t position) {
   const std::size_t size = sizeof(Cargo) + handles.size() * sizeof(Object*);
   std::byte* block = Heap::allocate_into(place, size);
-  if (Heap::is_run(size)) populate(block, size);
-  Cargo& cargo = *place.get();
+  try {
+    if (Heap::is_run(size)) populate(block, size);
+  } catch (...) {
+    Heap::free_from(place);  // nobody may look into it
+    throw;
+  }
+  Cargo& cargo = *place;
   cargo.position = position;
   cargo.count = 0;
   for (const Handle& handle : handles) {

@@ -137,7 +137,7 @@ void tell_of_losses(ByteChannel& channel, std::uint32_t lost_before) {
     if (count == 0) return;
     ledger.lost_told.store(ledger.lost.load());
     const std::uint32_t takers = ledger.lost_takers.load();
-    const std::uint32_t kept = std::min<std::uint32_t>({takers, count, Ledger::most_pids});
+    const auto kept = std::min<std::uint32_t>({takers, count, Ledger::most_pids});
     for (std::uint32_t i = takers - kept; i != takers; ++i) {
       pids.push_back(ledger.lost_pids[i % Ledger::most_pids].load());
     }

@@ -48,7 +48,8 @@ struct CellChunk {
   std::array<std::atomic<std::uint64_t>, 32> bitmap;
 
   static std::size_t capacity(std::size_t of_class) {
-    return std::min<std::size_t>((chunk_size - header_size) / size_of_class(of_class), 32 * 64);
+    return std::min<std::size_t>((chunk_size - header_size) / size_of_class(of_class),
+                                 std::size_t{32} * 64);
   }
   std::byte* cell(std::size_t index, std::size_t of_class) {
     return reinterpret_cast<std::byte*>(this) + header_size + index * size_of_class(of_class);

@@ -101,7 +101,7 @@ void leave_limbo(const Object& object) {
 // Ends the object that `retiring` names; again, after a death in the middle.
 void finish_retiring() {
   Owned<Object>& retiring = graveyard().retiring;
-  Object& object = *retiring.get();
+  Object& object = *retiring;
   leave_limbo(object);
   const Destroyer destroy = destroyers[static_cast<std::size_t>(object.kind)];
   if (destroy != nullptr && !destroy(object)) {
@@ -297,7 +297,7 @@ void drop_claims_of(ProcessSlot& dead, Stamp stamp, const SweepGuard& /*guard*/)
 }
 
 void recover_graveyard() {
-  Graveyard& yard = graveyard();
+  const Graveyard& yard = graveyard();
   Heap::recover();
   if (Object* entering = yard.entering.load(); entering != nullptr) enter_limbo(*entering);
   if (yard.leaving.load() != nullptr) finish_leaving();

@@ -29,6 +29,7 @@ class RobustLock {
 
   Found lock() {
     const int result = pthread_mutex_trylock(&mutex_);
+    // Without an end it waits until it has it. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
     return result == 0 ? Found::clean : *lock_slowly(result, Deadline::never());
   }
   /// Does not wait; none when another thread holds it.
@@ -67,8 +68,11 @@ class RobustGuard {
   template <typename Recover>
   RobustGuard(std::try_to_lock_t, RobustLock& lock, Recover&& recover) : lock_(&lock) {
     const auto found = lock.try_lock();
-    if (!found) lock_ = nullptr;
-    if (found == RobustLock::Found::owner_died) repair(recover);
+    if (!found) {
+      lock_ = nullptr;
+    } else if (*found == RobustLock::Found::owner_died) {
+      repair(recover);
+    }
   }
   ~RobustGuard() {
     if (lock_ != nullptr) lock_->unlock();
