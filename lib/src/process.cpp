@@ -19,6 +19,7 @@
 
 #include <kin/log.hpp>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -56,7 +57,8 @@ Self& self() {
 std::string next_child_name() {
   Self& me = self();
   if (me.pid != ::getpid()) me = Self{};  // forked by other code
-  const std::string number = std::to_string(++me.children_started);
+  // Atomic: several threads may make processes.
+  const std::string number = std::to_string(++std::atomic_ref(me.children_started));
   return me.parent ? me.name + ":" + number : "Process-" + number;
 }
 
