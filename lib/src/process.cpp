@@ -175,9 +175,11 @@ Process& Process::operator=(Process&& other) noexcept {
 Process::~Process() { abandon(); }
 
 void Process::abandon() noexcept {
-  if (!state_ || !state_->handle || state_->closed || state_->creator != ::getpid()) return;
+  if (!state_ || state_->closed || state_->creator != ::getpid()) return;
+  const auto& handle = state_->handle;
+  if (!handle) return;
   try {
-    Child& child = *state_->handle->child_;
+    Child& child = *handle->child_;
     if (!child.is_alive()) return;
     const bool unwinding = std::uncaught_exceptions() > state_->exceptions;
     if (state_->daemon || unwinding) {

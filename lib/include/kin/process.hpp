@@ -142,6 +142,7 @@ class KIN_EXPORT Process {
     requires detail::Startable<Function, Arguments...>
   Process(ProcessOptions options, Function&& function, Arguments&&... arguments)
       : Process(std::move(options)) {
+    // Behind a delegation. NOLINTNEXTLINE(cppcoreguidelines-prefer-member-initializer)
     target_ =
         std::make_unique<detail::BoundTarget<std::decay_t<Function>, std::decay_t<Arguments>...>>(
             std::forward<Function>(function), std::forward<Arguments>(arguments)...);

@@ -25,12 +25,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
-
 namespace kin::detail {
 namespace {
+
+constexpr auto wait_by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, where the headers are older
 
 // What this process knows of its children; made whole at once, so that no child has to make a part.
 struct Family {
@@ -124,8 +122,7 @@ void Child::reap() {
     if (reaped_ || about_.kind != Kind::child) return;
     siginfo_t info{};
     const int result = retry_interrupted([&] {
-      return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info,
-                      WEXITED | WNOHANG);
+      return ::waitid(wait_by_pidfd, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG);
     });
     if (result == 0 && info.si_pid == 0) return;  // not dead yet
     if (result == 0) {

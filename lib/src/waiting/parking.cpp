@@ -61,7 +61,7 @@ bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
     std::uint64_t ticket = new_ticket();
     std::uint64_t nobody = 0;
     const bool in_front = front_seat_.compare_exchange_strong(nobody, ticket);
-    FutexWord& word = in_front ? front_wakes_ : wakes_;
+    const FutexWord& word = in_front ? front_wakes_ : wakes_;
     const std::uint32_t wakes = word.load();
     announce();
     // SYNC park: pairs with the fence in notify().
