@@ -157,12 +157,12 @@ TEST_SUITE("handle") {
         .expected = {others_go_on},
         .watch = [&] { return crash::memory_around(another); },
     };
-    crash::prove_at_changes_and_instructions(scenario, 6s);
+    crash::prove_at_changes_and_instructions(scenario, 4s);
 
     scenario.name = "a queue is made and dropped beside others";
     scenario.partner = [] { require_to_work(Inner{}); };
     scenario.partner_every = 16;
-    crash::prove_at_changes_and_instructions(scenario, 3s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "a lock is made and dropped";
     scenario.operation = [] { kin::Lock{}; };
@@ -172,7 +172,7 @@ TEST_SUITE("handle") {
       ranges.push_back(crash::chunk_around(&crash::object_of(another_lock)));
       return ranges;
     };
-    crash::prove_at_changes_and_instructions(scenario, 6s);
+    crash::prove_at_changes_and_instructions(scenario, 4s);
   }
 
   TEST_CASE("a handle is sent") {
@@ -187,7 +187,7 @@ TEST_SUITE("handle") {
             .expected = {not_sent, sent},
             .watch = [&] { return crash::memory_around(*parcel.outer); },
         },
-        8s);
+        5s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
@@ -203,9 +203,9 @@ TEST_SUITE("handle") {
             .check = [&](const Moment& moment) { return parcel.outcome_of_get(moment); },
             .expected = {still_there, taken},
             .watch = [&] { return crash::memory_around(*parcel.outer); },
-            .budget = 20s,
+            .budget = 12s,
         },
-        8s);
+        5s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
@@ -222,9 +222,9 @@ TEST_SUITE("handle") {
             .check = [&](const Moment& moment) { return outcome_for_others(leaks, moment); },
             .expected = {others_go_on},
             .watch = [&] { return crash::memory_around(another); },
-            .budget = 20s,
+            .budget = 12s,
         },
-        6s);
+        4s);
   }
 
   TEST_CASE("whoever sends or receives is stopped, and goes on later") {
@@ -249,9 +249,9 @@ TEST_SUITE("handle") {
             .with = With::stop,
             .watch = [&] { return crash::memory_around(*parcel.outer); },
             .while_stopped = [&] { require(parcel.outer->size() <= 1, "the handle came twice"); },
-            .budget = 15s,
+            .budget = 10s,
         },
-        3s);
+        2s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
@@ -272,7 +272,7 @@ TEST_SUITE("handle") {
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(*parcel.outer); },
         .recovery = [] { sweep_the_dead(); },
-        .budget = 10s,
+        .budget = 6s,
     };
     crash::prove(scenario);
 

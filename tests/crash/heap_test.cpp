@@ -152,7 +152,7 @@ TEST_SUITE("heap") {
   TEST_CASE("cells are allocated and freed") {
     prove_allocate_and_free("32 bytes", 32);
     prove_allocate_and_free("1000 bytes", 1000);
-    prove_allocate_and_free("the largest cell", 16512, 6s);
+    prove_allocate_and_free("the largest cell", 16512, 4s);
   }
 
   TEST_CASE("runs of chunks are allocated and freed") {
@@ -254,7 +254,7 @@ TEST_SUITE("heap") {
               store.allocate(3);
               store.free(1);
             },
-        .budget = 15s,
+        .budget = 8s,
     };
 
     crash::prove(scenario);
@@ -282,7 +282,7 @@ TEST_SUITE("heap") {
               runs.allocate(3);
               runs.free(1);
             },
-        .budget = 15s,
+        .budget = 8s,
     });
   }
 }

@@ -128,6 +128,7 @@ TEST_SUITE("joinable queue") {
           return left == 2 ? still_there : done;
         },
         .expected = {still_there, lost, done},
+        .budget = 12s,
     });
     work.forget();
     CHECK_NOTHROW(balance.require_unchanged());
@@ -154,7 +155,7 @@ TEST_SUITE("joinable queue") {
               crash::sleep_lightly();
               return std::to_string(work.join());
             },
-        .budget = 15s,
+        .budget = 10s,
     });
   }
 
@@ -227,7 +228,7 @@ TEST_SUITE("joinable queue") {
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(work.queue()); },
         .recovery = [&] { work.take_and_do(); },
-        .budget = 20s,
+        .budget = 10s,
     };
     crash::prove(scenario);
 

@@ -270,12 +270,12 @@ TEST_SUITE("lock") {
               const std::scoped_lock guard(*fresh.lock);
               if (fresh.lock->owner_died()) fresh.guarded->begun = fresh.guarded->ended.load();
             },
-        .budget = 12s,
+        .budget = 8s,
     };
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 8s;
+    scenario.budget = 5s;
     crash::prove(scenario);
   }
 }

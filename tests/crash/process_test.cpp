@@ -50,6 +50,7 @@ void wait_for_ever() {
 
 TEST_SUITE("process start") {
   TEST_CASE("a child is started, and joined") {
+    const crash::Balance balance;
     std::optional<kin::Queue<int>> queue;
     crash::Scenario scenario{
         .name = "start and join",
@@ -80,7 +81,7 @@ TEST_SUITE("process start") {
         .expected = {no_child, child_ran},
         .at = At::every_change,
         .watch = [] { return memory_of_processes(); },
-        .budget = 25s,
+        .budget = 15s,
     };
     crash::prove(scenario);
 
@@ -95,8 +96,10 @@ TEST_SUITE("process start") {
       return child_ran;
     };
     scenario.expected = {child_ran};
-    scenario.budget = 8s;
+    scenario.budget = 6s;
     crash::prove(scenario);
+    queue.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("a daemon is started") {
@@ -131,7 +134,7 @@ TEST_SUITE("process start") {
         .expected = {no_child, child_ran},
         .at = At::every_change,
         .watch = [] { return memory_of_processes(); },
-        .budget = 20s,
+        .budget = 12s,
     });
   }
 }

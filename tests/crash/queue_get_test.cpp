@@ -76,7 +76,7 @@ void prove_get(const std::string& name, T first, T second, bool anew) {
         return is_there ? still_there : taken;
       },
       .expected = {still_there, taken},
-      .budget = 15s,
+      .budget = 10s,
   });
   queue.reset();
   CHECK_NOTHROW(balance.require_unchanged());
@@ -305,7 +305,7 @@ TEST_SUITE("queue get") {
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 8s;
+    scenario.budget = 6s;
     crash::prove(scenario);
   }
 }

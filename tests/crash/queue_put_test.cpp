@@ -123,7 +123,7 @@ TEST_SUITE("queue put") {
       if (queue->size() > 1000) std::this_thread::sleep_for(1ms);
     };
     scenario.partner_every = 0;
-    scenario.budget = 5s;
+    scenario.budget = 3s;
     crash::prove(scenario);
   }
 
@@ -225,7 +225,7 @@ TEST_SUITE("queue put") {
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 8s;
+    scenario.budget = 6s;
     crash::prove(scenario);
   }
 }

@@ -183,6 +183,9 @@ class Tour {
   }
 
   void expect_outcomes() {
+    if (report_.left_out > 0 || report_.firsts_left_out > 0) {
+      return;  // it may have happened there
+    }
     for (const std::string& outcome : scenario_.expected) {
       if (!report_.outcomes.contains(outcome)) {
         report_.failures.push_back("never happened: " + outcome);

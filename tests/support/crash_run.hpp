@@ -58,7 +58,7 @@ struct Scenario {
   std::function<void()> operation = {};
   std::function<std::string(const Moment&)> check = {};
 
-  /// The outcomes that are right; each of them must occur.
+  /// The outcomes that are right; each of them must occur, if no kill points were left out.
   std::vector<std::string> expected = {};
   /// Right as well, but need not occur.
   std::vector<std::string> possible = {};
