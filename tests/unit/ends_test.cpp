@@ -135,7 +135,10 @@ void start_daemons(Notes& notes, std::deque<kin::Process>& family) {
   start([] { sleep_for_ever(); });
   start([] { static_cast<void>(empty.get()); });
   start([] { full.put(2); });
-  start([] { lock.lock(); });
+  start([] {
+    lock.lock();  // its holder may be killed: then this one has it, for the moment it has left
+    sleep_for_ever();
+  });
   start([] { unfinished.join(); });
   start([] {
     sigset_t all;
