@@ -91,6 +91,11 @@ void RobustLock::initialize() noexcept {
   pthread_mutexattr_destroy(&attributes);
 }
 
+int RobustLock::take_by_glibc() noexcept {
+  if (RobustList::own() == nullptr) RobustList::learn();
+  return pthread_mutex_trylock(&mutex_);
+}
+
 std::optional<RobustLock::Found> RobustLock::lock_slowly(int result, Deadline deadline) {
   if (result == EDEADLK) return wait_for_oneself(deadline);
   auto found = found_by(result);

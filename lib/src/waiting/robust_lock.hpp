@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "waiting/robust_list.hpp"
+
 #include <kin/detail/deadline.hpp>
 
 #include <mutex>
@@ -28,7 +30,7 @@ class RobustLock {
   void initialize() noexcept;
 
   Found lock() {
-    const int result = pthread_mutex_trylock(&mutex_);
+    const int result = take();
     // Without an end it waits until it has it. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
     return result == 0 ? Found::clean : *lock_slowly(result, Deadline::never());
   }
@@ -36,7 +38,7 @@ class RobustLock {
   std::optional<Found> try_lock() { return lock_until(Deadline::passed()); }
   /// None when the time is up.
   std::optional<Found> lock_until(Deadline deadline) {
-    const int result = pthread_mutex_trylock(&mutex_);
+    const int result = take();
     return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline);
   }
 
@@ -46,9 +48,19 @@ class RobustLock {
   /// Whether it is free, and no dead holder left it: then nothing that it guards is half done.
   [[nodiscard]] bool is_at_rest() const noexcept;
   /// False when this thread does not hold it.
-  bool unlock() noexcept { return pthread_mutex_unlock(&mutex_) == 0; }
+  bool unlock() noexcept {
+    RobustList* own = RobustList::own();
+    if (own != nullptr && own->release(mutex_)) return true;
+    return pthread_mutex_unlock(&mutex_) == 0;
+  }
 
  private:
+  int take() noexcept {
+    RobustList* own = RobustList::own();
+    if (own != nullptr && own->take(mutex_)) return 0;
+    return take_by_glibc();
+  }
+  int take_by_glibc() noexcept;
   std::optional<Found> lock_slowly(int result, Deadline deadline);
   [[nodiscard]] bool looks_free() const noexcept;
   void recover_unmarked() noexcept;
