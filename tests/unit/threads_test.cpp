@@ -4,6 +4,7 @@
 // both sides of each, which it can't between processes. (It knows pthread mutexes and atomics, so the
 // happens-before that it checks is the one that holds between processes.)
 
+#include "base/thread_id.hpp"
 #include "channel/byte_channel.hpp"
 #include "memory/heap.hpp"
 #include "waiting/parking.hpp"
@@ -241,6 +242,30 @@ TEST_SUITE("threads") {
     CHECK(number == 60);
     CHECK(repairs > 0);
     const kin::detail::RobustGuard guard(*lock, [] {});
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a thread ends while others sleep for its lock") {
+    const crash::SharedPage<kin::detail::RobustLock> lock;
+    lock->initialize();
+    constexpr int waiters = 3;
+    std::array<std::atomic<pid_t>, waiters> ids{};
+    int number = 0;
+    int repairs = 0;
+    together(waiters + 1, [&](int i) {
+      if (i == waiters) {
+        lock->lock();
+        for (const auto& id : ids) {
+          unit::eventually([&] { return id != 0 && crash::process_state(id) == 'S'; });
+        }
+        return;
+      }
+      unit::eventually([&] { return lock->is_held(); });
+      ids.at(static_cast<std::size_t>(i)) = kin::detail::thread_id();
+      const kin::detail::RobustGuard guard(*lock, [&] { ++repairs; });
+      ++number;
+    });
+    CHECK(number == waiters);
+    CHECK(repairs == 1);
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "parking: what is published before the wake is seen behind it") {
