@@ -10,10 +10,15 @@
 /// For cases that need a process that has no arena yet, or one of another size.
 namespace unit {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool is_thread_sanitized = true;
+#else
+inline constexpr bool is_thread_sanitized = false;
+#endif
+#if defined(__SANITIZE_ADDRESS__)
 inline constexpr bool is_sanitized = true;
 #else
-inline constexpr bool is_sanitized = false;
+inline constexpr bool is_sanitized = is_thread_sanitized;
 #endif
 
 /// Whether this is the process in which such a case does its work.

@@ -4,6 +4,7 @@
 
 #include <kin/sync.hpp>
 
+#include "again.hpp"
 #include "frame.hpp"
 
 #include <kin/log.hpp>
@@ -198,7 +199,13 @@ TEST_SUITE("sync") {
     CHECK(frame.lines.size() == 1);
   }
 
-  TEST_CASE_FIXTURE(LockFrame, "a thread holds a thousand, and no more") {
+  TEST_CASE_FIXTURE(LockFrame, "a thread holds a thousand and no more") {
+    // The thread sanitizer stops a program at the 65th lock, unless it need not watch their order.
+    if (unit::is_thread_sanitized && !unit::is_again()) {
+      CHECK(unit::again("a thread holds a thousand and no more", "16777216",
+                        "export TSAN_OPTIONS=die_after_fork=0:detect_deadlocks=0") == "");
+      return;
+    }
     std::vector<Lock> locks(1001);
     for (std::size_t i = 0; i < 1000; ++i) locks[i].lock();
     CHECK_THROWS_AS(locks[1000].lock(), std::logic_error);

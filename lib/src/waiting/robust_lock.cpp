@@ -12,6 +12,7 @@
 
 #include "waiting/robust_lock.hpp"
 
+#include "base/thread_id.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/pause.hpp"
 
@@ -93,6 +94,15 @@ void RobustLock::initialize() noexcept {
 int RobustLock::take_by_glibc() noexcept {
   if (RobustList::own() == nullptr) RobustList::learn();
   return pthread_mutex_trylock(&mutex_);
+}
+
+bool RobustLock::release_by_glibc() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  // The thread sanitizer reports what this mutex refuses, being an error-checking one.
+  const int word = __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_RELAXED);
+  if ((word & FUTEX_TID_MASK) != thread_id()) return false;
+#endif
+  return pthread_mutex_unlock(&mutex_) == 0;
 }
 
 std::optional<RobustLock::Found> RobustLock::lock_slowly(int result, Deadline deadline) {

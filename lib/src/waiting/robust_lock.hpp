@@ -5,6 +5,7 @@
 
 #include <kin/detail/deadline.hpp>
 
+#include <cassert>
 #include <mutex>
 #include <optional>
 
@@ -51,7 +52,7 @@ class RobustLock {
   bool unlock() noexcept {
     RobustList* own = RobustList::own();
     if (own != nullptr && own->release(mutex_)) return true;
-    return pthread_mutex_unlock(&mutex_) == 0;
+    return release_by_glibc();
   }
 
  private:
@@ -61,6 +62,7 @@ class RobustLock {
     return take_by_glibc();
   }
   int take_by_glibc() noexcept;
+  bool release_by_glibc() noexcept;
   std::optional<Found> lock_slowly(int result, Deadline deadline);
   [[nodiscard]] bool looks_free() const noexcept;
   void recover_unmarked() noexcept;
@@ -87,7 +89,9 @@ class RobustGuard {
     }
   }
   ~RobustGuard() {
-    if (lock_ != nullptr) lock_->unlock();
+    if (lock_ == nullptr) return;
+    [[maybe_unused]] const bool was_held = lock_->unlock();
+    assert(was_held);
   }
   RobustGuard(const RobustGuard&) = delete;
   RobustGuard& operator=(const RobustGuard&) = delete;
