@@ -4,8 +4,8 @@
 
 #include "memory/heap.hpp"
 
-#include "again.hpp"
 #include "frame.hpp"
+#include "support/again.hpp"
 
 #include <kin/error.hpp>
 
@@ -120,8 +120,8 @@ TEST_SUITE("arena") {
   }
 
   TEST_CASE("a size that is none is refused and another may be tried") {
-    if (!unit::is_again()) {
-      CHECK(unit::again("a size that is none is refused and another may be tried", "") == "");
+    if (!support::is_again()) {
+      CHECK(support::again("a size that is none is refused and another may be tried", "") == "");
       return;
     }
     for (const char* wrong : {"", "x", "1e9", "16777216 ", " 16777216", "-16777216", "16777215",
@@ -140,14 +140,14 @@ TEST_SUITE("arena") {
   }
 
   TEST_CASE("where address space is short it is smaller") {
-    if (unit::is_sanitized) {
+    if (support::is_sanitized) {
       std::puts("skipped: a sanitizer needs more address space than that");
       return;
     }
-    if (!unit::is_again()) {
+    if (!support::is_again()) {
       // In KiB: 4 GiB.
-      CHECK(unit::again("where address space is short it is smaller", "68719476736",
-                        "ulimit -v 4194304") == "");
+      CHECK(support::again("where address space is short it is smaller", "68719476736",
+                           "ulimit -v 4194304") == "");
       return;
     }
     const std::size_t size = arena().all.size();

@@ -5,8 +5,8 @@
 
 #include "channel/byte_channel.hpp"
 
-#include "again.hpp"
 #include "frame.hpp"
+#include "support/again.hpp"
 
 #include <kin/error.hpp>
 
@@ -519,9 +519,9 @@ TEST_SUITE("byte_channel") {
   }
 
   TEST_CASE("when the arena is full a put throws and what was put before is kept") {
-    if (!unit::is_again()) {
-      CHECK(unit::again("when the arena is full a put throws and what was put before is kept",
-                        "16777216") == "");
+    if (!support::is_again()) {
+      CHECK(support::again("when the arena is full a put throws and what was put before is kept",
+                           "16777216") == "");
       return;
     }
     const ChannelFrame frame;

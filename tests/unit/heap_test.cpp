@@ -2,8 +2,8 @@
 
 #include "memory/heap.hpp"
 
-#include "again.hpp"
 #include "frame.hpp"
+#include "support/again.hpp"
 
 #include <algorithm>
 #include <array>
@@ -245,9 +245,9 @@ TEST_SUITE("heap") {
   }
 
   TEST_CASE("when the arena is full an allocation throws and all else goes on") {
-    if (!unit::is_again()) {
-      CHECK(unit::again("when the arena is full an allocation throws and all else goes on",
-                        "16777216") == "");
+    if (!support::is_again()) {
+      CHECK(support::again("when the arena is full an allocation throws and all else goes on",
+                           "16777216") == "");
       return;
     }
     const HeapFrame frame;

@@ -4,8 +4,8 @@
 
 #include "memory/heap.hpp"
 
-#include "again.hpp"
 #include "frame.hpp"
+#include "support/again.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>
@@ -35,7 +35,7 @@ namespace {
 using Message = std::array<std::uint64_t, 8>;  // 64 bytes
 
 // Of a sanitized build or under valgrind everything takes many times as long.
-constexpr int share = unit::is_sanitized ? 50 : 1;
+constexpr int share = support::is_sanitized ? 50 : 1;
 
 /// What the kernel has given for the arena.
 std::size_t resident_bytes() {
@@ -202,10 +202,11 @@ TEST_SUITE("out of memory") {
   constexpr const char* small_arena = "33554432";
 
   TEST_CASE("puts until there is no memory: all that was put can be got and puts work again") {
-    if (!unit::is_again()) {
-      CHECK(unit::again("puts until there is no memory: all that was put can be got and puts work "
-                        "again",
-                        small_arena) == "");
+    if (!support::is_again()) {
+      CHECK(
+          support::again("puts until there is no memory: all that was put can be got and puts work "
+                         "again",
+                         small_arena) == "");
       return;
     }
     const kin::Queue<Message> other;
@@ -239,8 +240,8 @@ TEST_SUITE("out of memory") {
   }
 
   TEST_CASE("a child that finds no memory harms nobody else") {
-    if (!unit::is_again()) {
-      CHECK(unit::again("a child that finds no memory harms nobody else", small_arena) == "");
+    if (!support::is_again()) {
+      CHECK(support::again("a child that finds no memory harms nobody else", small_arena) == "");
       return;
     }
     const kin::Queue<Message> full;
@@ -263,10 +264,10 @@ TEST_SUITE("out of memory") {
   }
 
   TEST_CASE("queues until there is no memory: those that are made work and others again") {
-    if (!unit::is_again()) {
-      CHECK(
-          unit::again("queues until there is no memory: those that are made work and others again",
-                      small_arena) == "");
+    if (!support::is_again()) {
+      CHECK(support::again(
+                "queues until there is no memory: those that are made work and others again",
+                small_arena) == "");
       return;
     }
     const kin::Queue<int> first;
@@ -304,10 +305,10 @@ TEST_SUITE("out of memory") {
   }
 
   TEST_CASE("a bad KIN_ARENA_BYTES is told by who first uses kin") {
-    if (!unit::is_again()) {
+    if (!support::is_again()) {
       for (const char* text :
            {"", "much", "-1", "4096", "33554432 bytes", "1e9", "99999999999999999999"}) {
-        CHECK(unit::again("a bad KIN_ARENA_BYTES is told by who first uses kin", text) == "");
+        CHECK(support::again("a bad KIN_ARENA_BYTES is told by who first uses kin", text) == "");
       }
       return;
     }

@@ -4,8 +4,8 @@
 
 #include <kin/sync.hpp>
 
-#include "again.hpp"
 #include "frame.hpp"
+#include "support/again.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>
@@ -201,9 +201,9 @@ TEST_SUITE("sync") {
 
   TEST_CASE_FIXTURE(LockFrame, "a thread holds a thousand and no more") {
     // The thread sanitizer stops a program at the 65th lock, unless it need not watch their order.
-    if (unit::is_thread_sanitized && !unit::is_again()) {
-      CHECK(unit::again("a thread holds a thousand and no more", "16777216",
-                        "export TSAN_OPTIONS=die_after_fork=0:detect_deadlocks=0") == "");
+    if (support::is_thread_sanitized && !support::is_again()) {
+      CHECK(support::again("a thread holds a thousand and no more", "16777216",
+                           "export TSAN_OPTIONS=die_after_fork=0:detect_deadlocks=0") == "");
       return;
     }
     std::vector<Lock> locks(1001);

@@ -8,7 +8,7 @@
 #include <string>
 
 /// For cases that need a process that has no arena yet, or one of another size.
-namespace unit {
+namespace support {
 
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool is_thread_sanitized = true;
@@ -22,19 +22,19 @@ inline constexpr bool is_sanitized = is_thread_sanitized;
 #endif
 
 /// Whether this is the process in which such a case does its work.
-inline bool is_again() { return std::getenv("KIN_UNIT_AGAIN") != nullptr; }
+inline bool is_again() { return std::getenv("KIN_TEST_AGAIN") != nullptr; }
 
 /// Runs the case of that name (without a comma in it) in a process of its own, with KIN_ARENA_BYTES
 /// set: empty if it passed there, else what it printed. A command such as `ulimit` may come first.
 ///
-///     if (!unit::is_again()) {
-///       CHECK(unit::again("the name of this case", "16777216") == "");
+///     if (!support::is_again()) {
+///       CHECK(support::again("the name of this case", "16777216") == "");
 ///       return;
 ///     }
 inline std::string again(const std::string& name, const std::string& arena_bytes,
                          const std::string& first = "true") {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe");
-  const std::string command = first + "; KIN_UNIT_AGAIN=1 KIN_ARENA_BYTES='" + arena_bytes + "' '" +
+  const std::string command = first + "; KIN_TEST_AGAIN=1 KIN_ARENA_BYTES='" + arena_bytes + "' '" +
                               program + "' --no-colors '--test-case=" + name + "' 2>&1";
   std::FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) return "popen failed";
@@ -49,4 +49,4 @@ inline std::string again(const std::string& name, const std::string& arena_bytes
   return "status " + std::to_string(status) + ":\n" + output;
 }
 
-}  // namespace unit
+}  // namespace support
