@@ -46,8 +46,10 @@ TEST_SUITE("at_exit") {
     for (const bool exits : {false, true}) {
       const kin::Queue<int> queue;
       CHECK(outcome([=] {
-              // Never destroyed, so neither waits for its child.
-              auto* child = new kin::Process([=, creator = ::getpid()] {
+              // Never destroyed, so neither waits for its child. Static, so that they are no leak.
+              static kin::Process* child = nullptr;
+              static kin::Process* daemon = nullptr;
+              child = new kin::Process([=, creator = ::getpid()] {
                 expect(queue.get_for(patience) == 1);
                 char state = '?';
                 expect(eventually([&] {
@@ -56,7 +58,7 @@ TEST_SUITE("at_exit") {
                 }));
                 if (state == 'S') queue.put(2);
               });
-              auto* daemon = new kin::Process({.daemon = true}, [] {
+              daemon = new kin::Process({.daemon = true}, [] {
                 while (true) ::pause();
               });
               child->start();

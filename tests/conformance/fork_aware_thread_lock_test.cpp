@@ -10,9 +10,10 @@
 
 #include "trial.hpp"
 
-#include "support/again.hpp"
+#include "support/sanitizer.hpp"
 
 #include <atomic>
+#include <cstdio>
 
 using namespace trial;
 
@@ -81,6 +82,10 @@ TEST_SUITE("fork_aware_thread_lock") {
   }
 
   TEST_CASE_FIXTURE(Trial, "test_lock_held_by_a_thread") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
     kin::set_log_sink([](kin::LogLevel, std::string_view) {});
     descend_in_the_midst_of_threads(1);
     kin::set_log_sink({});

@@ -11,6 +11,7 @@
 #include "trial.hpp"
 
 #include "support/again.hpp"
+#include "support/sanitizer.hpp"
 
 #include <mutex>
 

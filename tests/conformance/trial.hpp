@@ -2,12 +2,14 @@
 #pragma once
 
 #include "support/belongings.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/kin.hpp>
 
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstdio>
 #include <functional>
 #include <future>
 #include <optional>
@@ -114,6 +116,10 @@ template <typename Body>
 void on_threads_too(Body body) {
   SUBCASE("on the main thread") { body(); }
   SUBCASE("on several threads at once") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
     std::vector<std::future<void>> threads;
     for (int i = 0; i < 3; ++i) threads.push_back(std::async(std::launch::async, body));
     for (auto& thread : threads) thread.get();

@@ -10,17 +10,6 @@
 /// For cases that need a process that has no arena yet, or one of another size.
 namespace support {
 
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool is_thread_sanitized = true;
-#else
-inline constexpr bool is_thread_sanitized = false;
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool is_sanitized = true;
-#else
-inline constexpr bool is_sanitized = is_thread_sanitized;
-#endif
-
 /// Whether this is the process in which such a case does its work.
 inline bool is_again() { return std::getenv("KIN_TEST_AGAIN") != nullptr; }
 

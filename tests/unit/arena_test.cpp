@@ -6,6 +6,7 @@
 
 #include "frame.hpp"
 #include "support/again.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/error.hpp>
 

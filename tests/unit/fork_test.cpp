@@ -7,6 +7,7 @@
 #include "os/child.hpp"
 
 #include "frame.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/log.hpp>
 #include <kin/queue.hpp>
@@ -132,6 +133,10 @@ TEST_SUITE("fork") {
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "children of a process with busy threads find kin's locks free") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
     kin::set_log_sink([](kin::LogLevel, std::string_view) {});
     std::atomic<bool> enough = false;
     std::vector<std::thread> threads;

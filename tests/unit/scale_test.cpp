@@ -6,6 +6,7 @@
 
 #include "frame.hpp"
 #include "support/again.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>

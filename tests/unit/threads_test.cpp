@@ -11,6 +11,7 @@
 #include "waiting/robust_lock.hpp"
 
 #include "frame.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>
@@ -19,6 +20,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -332,6 +334,10 @@ TEST_SUITE("threads") {
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "processes are started, asked and joined by several threads") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
     const kin::Queue<int> queue;
     constexpr int threads = 3;
     constexpr int each = 5;
