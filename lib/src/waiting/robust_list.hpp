@@ -92,6 +92,7 @@ class RobustList {
   static void in_this_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
   static void wake(int& word) noexcept;
 
+  // A private member, which tidy takes for a variable. NOLINTNEXTLINE(readability-identifier-naming)
   [[gnu::tls_model("initial-exec")]] static inline thread_local RobustList* known_ = nullptr;
 
   robust_list_head head_;
