@@ -104,7 +104,7 @@ class Damaged : public kin::Queue<T> {
   void put_message_of(const Other& value) const {
     kin::detail::OutArchive out;
     kin::detail::encode(out, value);
-    expect(this->channel().put(out.bytes(), out.handles(), kin::detail::Deadline::passed()));
+    expect(this->channel().put(out.bytes(), out.cargo(), kin::detail::Deadline::passed()));
   }
 };
 

@@ -30,7 +30,7 @@ template <typename T>
 kin::detail::Object& object_of(const T& handle) {
   kin::detail::OutArchive archive;
   kin::detail::encode(archive, handle);
-  return archive.handles().front().object_even_closed();
+  return archive.cargo().handles.front().object_even_closed();
 }
 
 template <typename T>

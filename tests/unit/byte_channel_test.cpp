@@ -6,6 +6,7 @@
 #include "channel/byte_channel.hpp"
 
 #include "frame.hpp"
+#include "quiet_line.hpp"
 #include "support/again.hpp"
 
 #include <kin/error.hpp>
@@ -31,6 +32,8 @@ using kin::detail::Cursor;
 using kin::detail::Deadline;
 using kin::detail::Handle;
 using kin::detail::Heap;
+using kin::detail::IncomingCargo;
+using kin::detail::Part;
 
 namespace {
 
@@ -49,7 +52,7 @@ Bytes message(std::size_t size, std::size_t number) {
 class Pipe {
  public:
   explicit Pipe(std::uint32_t most = 0, bool joinable = false)
-      : handle_(kin::detail::make_channel(most, joinable)) {}
+      : handle_(kin::detail::make_channel({.most_items = most, .joinable = joinable})) {}
 
   [[nodiscard]] ByteChannel& channel() const {
     return static_cast<ByteChannel&>(handle_.object_even_closed());
@@ -58,23 +61,22 @@ class Pipe {
 
   bool put(std::size_t size) {
     Bytes bytes = message(size, ++number_);
-    if (!kin::detail::put(channel(), bytes, {}, Deadline::passed())) return false;
+    if (!kin::detail::put(channel(), bytes, {}, unit::quiet_line, Deadline::passed())) return false;
     expected_.push_back(std::move(bytes));
     return true;
   }
   // Takes one and tells whether it is the right one; also where it should be empty.
   bool get() {
     Bytes bytes;
-    std::vector<Handle> handles;
+    IncomingCargo cargo;
     const bool got = kin::detail::get(
-        channel(),
-        [&](std::span<const std::byte> found) { bytes.assign(found.begin(), found.end()); },
-        handles, Deadline::passed());
+        channel(), [&](const Part& part) { bytes.assign(part.bytes.begin(), part.bytes.end()); },
+        &cargo, unit::quiet_line, Deadline::passed());
     if (got != !expected_.empty()) return false;
     if (!got) return true;
     const Bytes expected = std::move(expected_.front());
     expected_.pop_front();
-    return bytes == expected && handles.empty();
+    return bytes == expected && cargo.handles.empty();
   }
   bool get_all() {
     while (!expected_.empty()) {
@@ -146,19 +148,21 @@ class ChannelFrame : unit::Frame {
 bool put_text(const ByteChannel& channel, const std::string& text,
               std::span<const Handle> handles = {}, Deadline deadline = unit::last_moment()) {
   return kin::detail::put(const_cast<ByteChannel&>(channel), std::as_bytes(std::span(text)),
-                          handles, deadline);
+                          {.handles = handles, .descriptors = {}}, unit::quiet_line, deadline);
 }
 
 // What came, "none" when the time was up.
 std::string get_text(ByteChannel& channel, std::vector<Handle>& handles,
                      Deadline deadline = unit::last_moment()) {
   std::string text = "none";
+  IncomingCargo cargo;
   kin::detail::get(
       channel,
-      [&](std::span<const std::byte> bytes) {
-        text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      [&](const Part& part) {
+        text.assign(reinterpret_cast<const char*>(part.bytes.data()), part.bytes.size());
       },
-      handles, deadline);
+      &cargo, unit::quiet_line, deadline);
+  handles = std::move(cargo.handles);
   return text;
 }
 
@@ -336,8 +340,8 @@ TEST_SUITE("byte_channel") {
     Pipe pipe;
     CHECK(pipe.put(1));
     CHECK(pipe.put(2));
-    kin::detail::shut_down(pipe.channel());
-    kin::detail::shut_down(pipe.channel());
+    kin::detail::shut_down(pipe.channel(), unit::quiet_line);
+    kin::detail::shut_down(pipe.channel(), unit::quiet_line);
     CHECK(kin::detail::is_shut_down(pipe.channel()));
     CHECK_THROWS_AS(pipe.put(3), kin::QueueShutDown);
     CHECK(pipe.size_is_right());
@@ -367,17 +371,17 @@ TEST_SUITE("byte_channel") {
           [&] { return said([&] { put_text(full.channel(), ""); }); }));
     }
     for (const auto& one : waiters) CHECK(one->falls_asleep());
-    kin::detail::shut_down(empty.channel());
-    kin::detail::shut_down(full.channel());
+    kin::detail::shut_down(empty.channel(), unit::quiet_line);
+    kin::detail::shut_down(full.channel(), unit::quiet_line);
     for (const auto& one : waiters) CHECK(one->answer() == "shut down");
   }
 
   TEST_CASE_FIXTURE(ChannelFrame, "what the reader's function throws leaves the message there") {
     Pipe pipe;
     CHECK(pipe.put(100));
-    std::vector<Handle> handles;
+    IncomingCargo refused;
     CHECK_THROWS_AS(kin::detail::get(
-                        pipe.channel(), [](std::span<const std::byte>) { throw 1; }, handles,
+                        pipe.channel(), [](const Part&) { throw 1; }, &refused, unit::quiet_line,
                         Deadline::passed()),
                     int);
     CHECK(pipe.size_is_right());
@@ -413,7 +417,7 @@ TEST_SUITE("byte_channel") {
     }
     for (int i = 0; i < writers; ++i)
       CHECK(children[static_cast<std::size_t>(i)]->answer() == "done");
-    kin::detail::shut_down(numbers.channel());
+    kin::detail::shut_down(numbers.channel(), unit::quiet_line);
     for (const auto& child : children) CHECK(child->answer() == "done");
     std::vector<int> seen(writers * count);
     for (int i = 0; i < writers * count; ++i) {
@@ -480,12 +484,13 @@ TEST_SUITE("byte_channel") {
       const Pipe cargo;
       REQUIRE(put_text(pipe.channel(), "x", std::vector{cargo.handle()}));
     }
-    std::vector<Handle> handles;
+    IncomingCargo refused;
     CHECK_THROWS_AS(kin::detail::get(
-                        pipe.channel(), [](std::span<const std::byte>) { throw 1; }, handles,
+                        pipe.channel(), [](const Part&) { throw 1; }, &refused, unit::quiet_line,
                         Deadline::passed()),
                     int);
-    handles.clear();
+    CHECK(refused.handles.empty());
+    std::vector<Handle> handles;
     CHECK(get_text(pipe.channel(), handles) == "x");
     REQUIRE(handles.size() == 1);
     CHECK(kin::detail::size_of(static_cast<ByteChannel&>(handles[0].object())) == 0);
@@ -512,7 +517,9 @@ TEST_SUITE("byte_channel") {
         ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     REQUIRE(place != MAP_FAILED);
     const std::span bytes(static_cast<const std::byte*>(place), size);
-    CHECK_THROWS_AS(kin::detail::put(pipe.channel(), bytes, {}, Deadline::never()), std::bad_alloc);
+    CHECK_THROWS_AS(
+        kin::detail::put(pipe.channel(), bytes, {}, unit::quiet_line, Deadline::never()),
+        std::bad_alloc);
     ::munmap(place, size);
     CHECK(pipe.size_is_right());
     CHECK(traffic(pipe, 100, 100, 3, 1));

@@ -5,6 +5,7 @@
 #include "channel/byte_channel.hpp"
 
 #include "frame.hpp"
+#include "quiet_line.hpp"
 
 #include <kin/error.hpp>
 
@@ -24,21 +25,22 @@ namespace {
 
 // A JoinableQueue, as bytes.
 class Book : unit::Frame {
-  Handle handle_{kin::detail::make_channel(0, true)};
+  Handle handle_{kin::detail::make_channel({.joinable = true})};
 
  public:
   ByteChannel& channel = static_cast<ByteChannel&>(handle_.object());
 
   void put(int count) const {
     for (int i = 0; i < count; ++i) {
-      CHECK(kin::detail::put(channel, {}, {}, unit::last_moment()));
+      CHECK(kin::detail::put(channel, {}, {}, unit::quiet_line, unit::last_moment()));
     }
   }
   void take(int count) const {
-    std::vector<Handle> handles;
+    kin::detail::IncomingCargo cargo;
     for (int i = 0; i < count; ++i) {
       if (!kin::detail::get(
-              channel, [](std::span<const std::byte>) {}, handles, unit::last_moment())) {
+              channel, [](const kin::detail::Part&) {}, &cargo, unit::quiet_line,
+              unit::last_moment())) {
         throw std::runtime_error("nothing to take");
       }
     }

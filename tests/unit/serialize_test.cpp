@@ -662,15 +662,17 @@ TEST_SUITE("serialize") {
     OutArchive out;
     out.add_handle(kin::detail::Handle());
     out.add_handle(kin::detail::Handle());
-    CHECK(out.handles().size() == 2);
-    InArchive in(out.bytes(), out.handles());
+    CHECK(out.cargo().handles.size() == 2);
+    kin::detail::IncomingCargo cargo;
+    cargo.handles.assign(out.cargo().handles.begin(), out.cargo().handles.end());
+    InArchive in(out.bytes(), cargo);
     CHECK(!in.next_handle());
     CHECK_THROWS_AS(in.finish(), SerializationError);
     CHECK(!in.next_handle());
     in.finish();
     CHECK_THROWS_AS(static_cast<void>(in.next_handle()), SerializationError);
     out.clear();
-    CHECK(out.handles().empty());
+    CHECK(out.cargo().empty());
   }
 
   TEST_CASE("what a serialize throws passes unchanged, what Boost throws is a SerializationError") {

@@ -129,7 +129,7 @@ class Queue {
     } else {
       const detail::BorrowedBuffers buffers;
       detail::encode(buffers->out, item);
-      return channel_.put(buffers->out.bytes(), buffers->out.handles(), deadline);
+      return channel_.put(buffers->out.bytes(), buffers->out.cargo(), deadline);
     }
   }
 
@@ -142,8 +142,8 @@ class Queue {
       if (!channel_.get_plain(std::addressof(*item), sizeof(T), deadline)) item.reset();
     } else {
       const detail::BorrowedBuffers buffers;
-      if (channel_.get(buffers->bytes, buffers->handles, deadline)) {
-        detail::InArchive in(buffers->bytes, buffers->handles);
+      if (channel_.get(buffers->bytes, buffers->cargo, deadline)) {
+        detail::InArchive in(buffers->bytes, buffers->cargo);
         item.emplace(detail::decode<T>(in));
       }
     }

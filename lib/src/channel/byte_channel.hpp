@@ -2,9 +2,12 @@
 #pragma once
 
 #include "base/function_ref.hpp"
+#include "channel/bell.hpp"
 #include "channel/cargo.hpp"
 #include "channel/cursor.hpp"
 #include "channel/ledger.hpp"
+#include "channel/line.hpp"
+#include "channel/segment.hpp"
 #include "memory/object.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
@@ -18,22 +21,6 @@
 #include <vector>
 
 namespace kin::detail {
-
-/// A ring of records. Full ones are followed by a larger one: see ByteChannel.
-struct Segment {
-  std::uint32_t base;  // the position at which it begins
-  std::uint32_t mask;  // its size in units, a power of two, less one
-  Owned<Segment> next;
-  // Written by writers only, so on a line of its own: how many bytes of the ring have their pages.
-  alignas(64) std::size_t populated;
-  static constexpr std::size_t header_size = 128;
-
-  [[nodiscard]] std::uint32_t units() const noexcept { return mask + 1; }
-  [[nodiscard]] std::uint64_t* unit(std::uint32_t position) noexcept {
-    return reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this) + header_size) +
-           ((position - base) & mask);
-  }
-};
 
 /// The crash-safe heart: messages between processes, first in, first out.
 ///
@@ -59,14 +46,21 @@ struct ByteChannel : Object {
   std::atomic<std::uint64_t> tail_seen;  // a tail of the past: records that are surely there
   Owned<Segment> head_segment;           // owns the chain of segments
 
-  alignas(64) ParkingSpot items;  // readers wait here
-  ParkingSpot room;               // writers of a bounded channel wait here
-  std::uint32_t most_items;       // 0: no bound
+  alignas(64) ParkingSpot items;        // readers of a queue wait here
+  Bell bell;                            // readers who wait in poll()
+  std::uint32_t most_items;             // 0: no bound
+  std::uint32_t most_units;             // how large its ring may be; 0: as large as it has to
+  std::atomic<std::uint32_t> closings;  // how often an end of it was closed somewhere
+  alignas(64) ParkingSpot room;         // writers wait here
 
   // Guarded by tail_lock.
   alignas(64) Owned<Segment> linking;       // a segment before it is in the chain
   Owned<Cargo> loading;                     // cargo before its record is put
   std::atomic<std::uint32_t> loading_from;  // the tail's position then
+  // A message that is put in pieces: {1, the tail's position before it}, and {1, its end} once the
+  // record that ends it is about to be put.
+  std::atomic<std::uint64_t> streaming_from;
+  std::atomic<std::uint64_t> streaming_to;
   // Guarded by head_lock.
   Owned<Segment> freeing;  // a segment that is no longer in the chain
   Owned<Cargo> unloading;  // cargo while its record is taken
@@ -74,28 +68,54 @@ struct ByteChannel : Object {
   Ledger ledger;  // of a JoinableQueue; guarded by head_lock
 };
 
-/// Makes a channel that holds `most_items` at most, any number if 0.
-std::shared_ptr<Claim> make_channel(std::uint32_t most_items, bool joinable);
+struct ChannelOptions {
+  std::uint32_t most_items = 0;
+  std::uint32_t most_units = 0;  // a power of two
+  bool joinable = false;
+};
+std::shared_ptr<Claim> make_channel(const ChannelOptions& options);
+
+/// A part of a message, as it is handed to who takes it; under the head lock.
+struct Part {
+  std::span<const std::byte> bytes;
+  std::size_t offset;  // 0: a message begins, or begins anew
+  std::size_t total;   // of the whole message
+};
+using Sink = FunctionRef<void(const Part&)>;
 
 /// Puts one message; waits while a bounded channel is full. False when the time is up; the message was
-/// not put then. Throws QueueShutDown, std::bad_alloc.
-bool put(ByteChannel& channel, std::span<const std::byte> bytes, std::span<const Handle> handles,
-         Deadline deadline);
+/// not put then. Throws QueueShutDown, std::bad_alloc, SystemError for descriptors.
+bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
+         Line& line, Deadline deadline);
 
-/// Takes one message: hands its bytes to `sink`, under the lock, and fills `handles`. Waits while there
-/// is none; false when the time is up. Throws QueueShutDown when there is none and never will be. What
-/// `sink` throws passes through, and the message stays.
-bool get(ByteChannel& channel, FunctionRef<void(std::span<const std::byte>)> sink,
-         std::vector<Handle>& handles, Deadline deadline);
+/// Takes one message: hands its bytes to `sink` and fills `cargo`, if the caller wants it. Waits while there is none; false
+/// when the time is up. Throws QueueShutDown when there is none and never will be. What `sink` throws at
+/// offset 0 passes through, and the message stays.
+bool get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Deadline deadline);
 
 /// Nothing can be put from now on; who waits is told.
-void shut_down(ByteChannel& channel);
+void shut_down(ByteChannel& channel, Line& line);
 [[nodiscard]] bool is_shut_down(const ByteChannel& channel) noexcept;
 
 /// How many messages are in it, at a moment during the call.
 [[nodiscard]] std::size_t size_of(const ByteChannel& channel) noexcept;
+/// Whether there are records in it.
+[[nodiscard]] bool has_items(const ByteChannel& channel) noexcept;
 
-/// What recovery of the head lock does; the ledger takes that lock too.
+// ---- for the parts of this layer
+
+/// What who takes a lock over from the dead does first.
 void recover_head(ByteChannel& channel);
+void recover_tail(ByteChannel& channel);
+
+/// Takes one message if there is one. Waits for the lock, but only so long.
+bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Deadline for_lock);
+/// Whether there is one; drops what a dead reader has left of one. Only a hint where another reader is busy.
+[[nodiscard]] bool has_message(ByteChannel& channel, Line& line);
+/// How often in a row this thread found a channel empty when it came to get, without a put in between.
+[[gnu::tls_model("initial-exec")]] inline thread_local unsigned hungry_gets = 0;
+/// Looks into an empty channel for a moment: for what is on its way from another processor. True: it is
+/// worth a try.
+bool look_a_moment(const ByteChannel& channel);
 
 }  // namespace kin::detail

@@ -7,8 +7,8 @@
 
 namespace kin::detail {
 
-void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint32_t position) {
-  const std::size_t size = sizeof(Cargo) + handles.size() * sizeof(Object*);
+void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position) {
+  const std::size_t size = sizeof(Cargo) + outgoing.handles.size() * sizeof(Object*);
   std::byte* block = Heap::allocate_into(place, size);
   try {
     if (Heap::is_run(size)) populate(block, size);
@@ -19,7 +19,7 @@ void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint3
   Cargo& cargo = *place;
   cargo.position = position;
   cargo.count = 0;
-  for (const Handle& handle : handles) {
+  for (const Handle& handle : outgoing.handles) {
     Object& object = handle.object_even_closed();
     ++cargo.count;
     cargo.objects().back() = &object;
@@ -49,11 +49,9 @@ void unload_cargo_while_destroying(Owned<Cargo>& place) {
   Heap::free_from(place);
 }
 
-std::vector<Handle> claim_cargo(Cargo& cargo) {
-  std::vector<Handle> handles;
-  handles.reserve(cargo.objects().size());
-  for (Object* object : cargo.objects()) handles.emplace_back(claim(*object));
-  return handles;
+void claim_cargo(Cargo& cargo, IncomingCargo& incoming) {
+  incoming.handles.reserve(cargo.objects().size());
+  for (Object* object : cargo.objects()) incoming.handles.emplace_back(claim(*object));
 }
 
 }  // namespace kin::detail

@@ -3,10 +3,9 @@
 
 #include "memory/object.hpp"
 
-#include <kin/detail/handle.hpp>
+#include <kin/detail/cargo.hpp>
 
 #include <span>
-#include <vector>
 
 namespace kin::detail {
 
@@ -22,9 +21,9 @@ struct Cargo {
   [[nodiscard]] Stamp stamp() const noexcept { return reinterpret_cast<Stamp>(this) | 2; }
 };
 
-/// Puts cargo for `handles` into `place`, with a cell in each object. If killed in the middle, or
+/// Puts what is to go with a message into `place`, with a cell in each object. If killed in the middle, or
 /// when it throws, unload() of the place undoes it.
-void load_cargo(Owned<Cargo>& place, std::span<const Handle> handles, std::uint32_t position);
+void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position);
 
 /// Gives up the cells that the cargo in `place` has and frees it. If killed in the middle: again.
 void unload_cargo(Owned<Cargo>& place);
@@ -32,6 +31,6 @@ void unload_cargo(Owned<Cargo>& place);
 void unload_cargo_while_destroying(Owned<Cargo>& place);
 
 /// Claims of this process on what the cargo carries.
-std::vector<Handle> claim_cargo(Cargo& cargo);
+void claim_cargo(Cargo& cargo, IncomingCargo& incoming);
 
 }  // namespace kin::detail

@@ -80,8 +80,12 @@ class RobustGuard {
   }
   /// Does not wait for the lock; holds() tells.
   template <typename Recover>
-  RobustGuard(std::try_to_lock_t, RobustLock& lock, Recover&& recover) : lock_(&lock) {
-    const auto found = lock.try_lock();
+  RobustGuard(std::try_to_lock_t, RobustLock& lock, Recover&& recover)
+      : RobustGuard(lock, Deadline::passed(), recover) {}
+  /// Waits for it so long; holds() tells.
+  template <typename Recover>
+  RobustGuard(RobustLock& lock, Deadline deadline, Recover&& recover) : lock_(&lock) {
+    const auto found = lock.lock_until(deadline);
     if (!found) {
       lock_ = nullptr;
     } else if (*found == RobustLock::Found::owner_died) {

@@ -53,6 +53,7 @@ void OutArchive::clear() noexcept {
   size_ = 0;
   depth_ = 0;
   handles_.clear();
+  descriptors_.clear();
   if (!objects_.empty()) objects_.clear();
 }
 
@@ -117,8 +118,12 @@ struct InArchive::Pending {
   Pending* outer;
 };
 
-InArchive::InArchive(std::span<const std::byte> bytes, std::span<const Handle> handles)
-    : common_iarchive(boost::archive::no_header), bytes_(bytes), handles_(handles) {}
+InArchive::InArchive(std::span<const std::byte> bytes)
+    : common_iarchive(boost::archive::no_header), bytes_(bytes) {}
+
+InArchive::InArchive(std::span<const std::byte> bytes, IncomingCargo& cargo) : InArchive(bytes) {
+  cargo_ = &cargo;
+}
 
 InArchive::~InArchive() = default;
 
@@ -129,13 +134,25 @@ void InArchive::complain(std::string_view what) {
 void InArchive::complain_short() { complain("it ends too early"); }
 
 Handle InArchive::next_handle() {
-  if (next_handle_ == handles_.size()) complain("it has fewer handles than its values need");
-  return handles_[next_handle_++];
+  if (cargo_ == nullptr || next_handle_ == cargo_->handles.size()) {
+    complain("it has fewer handles than its values need");
+  }
+  return std::move(cargo_->handles[next_handle_++]);
+}
+
+UniqueFd InArchive::next_descriptor() {
+  if (cargo_ == nullptr || next_descriptor_ == cargo_->descriptors.size()) {
+    complain("it has fewer descriptors than its values need");
+  }
+  return std::move(cargo_->descriptors[next_descriptor_++]);
 }
 
 void InArchive::finish() const {
   if (remaining() != 0) complain("it goes on behind its value");
-  if (next_handle_ != handles_.size()) complain("it has more handles than its values need");
+  if (cargo_ == nullptr) return;
+  if (next_handle_ != cargo_->handles.size() || next_descriptor_ != cargo_->descriptors.size()) {
+    complain("it has more handles or descriptors than its values need");
+  }
 }
 
 void InArchive::skip_to(std::size_t position) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/cargo.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle.hpp>
 #include <kin/error.hpp>
@@ -47,7 +48,7 @@ void load(InArchive& in, T& target);
 ///
 ///     OutArchive out;
 ///     encode(out, std::string("hello"));
-///     send(out.bytes(), out.handles());
+///     send(out.bytes(), out.cargo());
 ///     out.clear();
 ///
 /// The bases stand here for the sake of BOOST_CLASS_EXPORT and of archives' protocol (`&`,
@@ -65,8 +66,10 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {buffer_.get(), size_}; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::vector<Handle>& handles() noexcept { return handles_; }
+  /// What goes beside the bytes. The descriptors are those of the values that were written.
+  [[nodiscard]] OutgoingCargo cargo() const noexcept { return {handles_, descriptors_}; }
   void add_handle(const Handle& handle) { handles_.push_back(handle); }
+  void add_descriptor(int descriptor) { descriptors_.push_back(descriptor); }
   void clear() noexcept;
 
   void save_binary(const void* from, std::size_t count) {
@@ -120,6 +123,7 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
   std::size_t capacity_ = 0;
   unsigned depth_ = 0;
   std::vector<Handle> handles_;
+  std::vector<int> descriptors_;
   std::unordered_map<ObjectKey, std::uint64_t, HashObject> objects_;
 };
 
@@ -128,10 +132,11 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
 ///
 /// Exempt are, as the archive can't know what would be right: values of an enum or of a class that
 /// was declared plain, addresses of functions, and pointers that a user's serialize() owns.
-/// Lifetime: looks into the bytes and handles it was made from; they outlive it.
+/// Lifetime: looks into the bytes it was made from and takes from the cargo; they outlive it.
 class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InArchive> {
  public:
-  explicit InArchive(std::span<const std::byte> bytes, std::span<const Handle> handles = {});
+  explicit InArchive(std::span<const std::byte> bytes);
+  InArchive(std::span<const std::byte> bytes, IncomingCargo& cargo);
   ~InArchive() override;
   InArchive(const InArchive&) = delete;
   InArchive& operator=(const InArchive&) = delete;
@@ -139,6 +144,7 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
   [[nodiscard]] std::size_t remaining() const noexcept { return bytes_.size() - position_; }
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   [[nodiscard]] Handle next_handle();
+  [[nodiscard]] UniqueFd next_descriptor();
   /// Throws if there is more in the message than was read.
   void finish() const;
 
@@ -211,8 +217,9 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
 
   std::span<const std::byte> bytes_;
   std::size_t position_ = 0;
-  std::span<const Handle> handles_;
+  IncomingCargo* cargo_ = nullptr;
   std::size_t next_handle_ = 0;
+  std::size_t next_descriptor_ = 0;
   unsigned depth_ = 0;
   Pending* pending_ = nullptr;
   std::vector<Object> objects_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kin/detail/archive.hpp>
+#include <kin/detail/cargo.hpp>
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle.hpp>
@@ -19,12 +20,11 @@ class KIN_EXPORT Channel {
 
   Channel(std::ptrdiff_t max_size, Kind kind);
 
-  bool put(std::span<const std::byte> bytes, std::span<const Handle> handles,
-           Deadline deadline) const;
+  bool put(std::span<const std::byte> bytes, const OutgoingCargo& cargo, Deadline deadline) const;
   /// Fills exactly `size` bytes; a message of another size is a SerializationError, and is gone.
   bool get_plain(void* to, std::size_t size, Deadline deadline) const;
   /// Replaces the contents of both.
-  bool get(std::vector<std::byte>& bytes, std::vector<Handle>& handles, Deadline deadline) const;
+  bool get(std::vector<std::byte>& bytes, IncomingCargo& cargo, Deadline deadline) const;
 
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] bool full() const;
@@ -50,7 +50,7 @@ class KIN_EXPORT BorrowedBuffers {
   struct Buffers {
     OutArchive out;
     std::vector<std::byte> bytes;
-    std::vector<Handle> handles;
+    IncomingCargo cargo;
   };
 
   BorrowedBuffers();

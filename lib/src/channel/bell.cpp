@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Waking those who wait for a channel in poll().
+
+#include "channel/bell.hpp"
+
+#include "channel/byte_channel.hpp"
+
+namespace kin::detail {
+
+void want_bell_once(ByteChannel& channel) noexcept {
+  channel.bell.wanted.fetch_or(Bell::once);
+  // SYNC bell: pairs with the fence behind a writer's commit: one of the two sees the other.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+bool want_bell_always(ByteChannel& channel) {
+  const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
+  channel.bell.wanted.fetch_or(Bell::always);
+  return has_items(channel) && channel.bell.has_rung.load() == 0;
+}
+
+void ring_before_commit(ByteChannel& channel, Line& line) noexcept {
+  Bell& bell = channel.bell;
+  if ((bell.wanted.load() & Bell::always) == 0 || bell.has_rung.load() != 0) return;
+  line.ring();
+  // If killed here: it rings again; one silence is for all.
+  bell.has_rung.store(1);
+}
+
+void ring_after_commit(ByteChannel& channel, Line& line) noexcept {
+  if ((channel.bell.wanted.load() & Bell::once) == 0) return;
+  if ((channel.bell.wanted.fetch_and(~std::uint32_t{Bell::once}) & Bell::once) == 0) return;
+  // If killed here: the sleepers look again at the end of their slices.
+  line.ring();
+}
+
+bool silence_bell(ByteChannel& channel, Line& line) {
+  // A writer that is about to commit may have rung before, and counts on it; so wait for it. Unless it
+  // is stopped, that is a moment; or else the channel is not empty any more, for it puts pieces.
+  const Deadline slice = Deadline::at(Deadline::now() + slice_nanoseconds);
+  while (true) {
+    const Deadline moment = Deadline::at(Deadline::now() + 1'000'000);
+    const RobustGuard guard(channel.tail_lock, moment, [&] { recover_tail(channel); });
+    if (has_items(channel)) return true;
+    if (guard.holds()) {
+      // If killed in between: it stays readable, a false alarm.
+      channel.bell.has_rung.store(0);
+      line.silence();
+      return false;
+    }
+    if (slice.has_passed()) break;
+  }
+  want_bell_once(channel);  // that writer rings when it goes on
+  return has_items(channel);
+}
+
+}  // namespace kin::detail

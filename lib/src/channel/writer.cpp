@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Putting: a record is written behind the tail, and one store to the tail commits it.
+
+#include "channel/writer.hpp"
+
+#include <kin/error.hpp>
+
+#include <cstring>
+#include <new>
+
+namespace kin::detail {
+namespace {
+
+constexpr std::size_t longest_message = std::size_t{4} << 30;
+
+// A position in a field that may be empty.
+std::uint64_t noted(std::uint32_t position) { return (std::uint64_t{1} << 32) | position; }
+
+bool is_piece(RecordKind kind) { return kind >= RecordKind::first; }
+
+bool is_full(const ByteChannel& channel, Cursor tail, Cursor head) {
+  return channel.most_items != 0 && tail.count_since(head) >= channel.most_items;
+}
+
+// Where a record of `units` can stand: the units to commit, a pad before it included; 0: no room.
+std::uint32_t room_for(const ByteChannel& channel, const Segment& segment, Cursor tail,
+                       std::uint32_t units, std::uint32_t spare) {
+  const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
+  const std::uint32_t from =
+      is_before(head.position(), segment.base) ? segment.base : head.position();
+  const std::uint32_t used = tail.position() - from;
+  const std::uint32_t rest = segment.units() - ((tail.position() - segment.base) & segment.mask);
+  const std::uint64_t wanted = units <= rest ? units : std::uint64_t{rest} + units;
+  return used + wanted + spare <= segment.units() ? static_cast<std::uint32_t>(wanted) : 0;
+}
+
+void look_at_head(ByteChannel& channel) {
+  // SYNC head: pairs with the release in take_record(): what the reader took may be written over.
+  channel.head_seen.store(channel.head.load(std::memory_order_acquire), std::memory_order_relaxed);
+}
+
+// The record's bytes, behind its head word; with the cargo loaded.
+void write_contents(ByteChannel& channel, const Draft& draft, std::uint64_t* to) {
+  if (draft.kind == RecordKind::first || draft.kind == RecordKind::first_with_cargo) {
+    *to++ = draft.total;
+  }
+  if (draft.cargo != nullptr) *to++ = reinterpret_cast<std::uint64_t>(channel.loading.get());
+  if (!draft.bytes.empty()) std::memcpy(to, draft.bytes.data(), draft.bytes.size());
+}
+
+std::size_t length_of(const Draft& draft) {
+  const std::size_t words = (draft.total != 0 ? 1U : 0U) + (draft.cargo == nullptr ? 0U : 1U);
+  return draft.bytes.size() + words * sizeof(std::uint64_t);
+}
+
+// So that a taker of the record at `at` finds it.
+void load(ByteChannel& channel, const OutgoingCargo& cargo, std::uint32_t at) {
+  channel.loading_from.store(Cursor(channel.tail.load()).position());
+  try {
+    load_cargo(channel.loading, cargo, at);
+  } catch (...) {
+    unload_cargo(channel.loading);
+    throw;
+  }
+}
+
+}  // namespace
+
+bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& obstacle) {
+  // Relaxed: written under this lock only.
+  const Cursor tail(channel.tail.load(std::memory_order_relaxed));
+  if (tail.is_shut_down()) throw QueueShutDown("put() after shutdown()");
+  if (is_full(channel, tail, Cursor(channel.head_seen.load(std::memory_order_relaxed)))) {
+    look_at_head(channel);
+    const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
+    if (is_full(channel, tail, head)) return false;
+  }
+  const std::size_t length = length_of(draft);
+  if (length > longest_message) throw std::bad_alloc();
+  const std::uint32_t units = units_for(length);
+  const std::uint32_t spare = is_piece(draft.kind) ? 1 : 0;
+  Segment* segment = channel.tail_segment.load(std::memory_order_relaxed);
+  std::uint32_t wanted = room_for(channel, *segment, tail, units, spare);
+  if (wanted == 0) {
+    look_at_head(channel);
+    const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
+    if (tail.position() - head.position() > std::uint32_t{1} << 30 ||
+        tail.count_since(head) >= Cursor::count_mask / 2) {
+      throw std::bad_alloc();  // positions and counts would wrap around
+    }
+    wanted = room_for(channel, *segment, tail, units, spare);
+  }
+  if (wanted == 0 && channel.most_units != 0 && segment->units() >= channel.most_units) {
+    const std::uint32_t rest =
+        segment->units() - ((tail.position() - segment->base) & segment->mask);
+    const std::uint32_t with_pad = units <= rest ? units : rest + units;
+    obstacle.head_position = tail.position() + with_pad + spare - segment->units();
+    return false;
+  }
+  if (wanted == 0) {
+    link_larger(channel, units + spare);
+    segment = channel.tail_segment.load();
+    wanted = units;
+  }
+  const std::uint32_t at = tail.position() + (wanted - units);
+  populate_for(*segment, at, units);
+  if (wanted != units) {
+    populate_for(*segment, tail.position(), 1);
+    const std::size_t pad = (wanted - units - 1) * Cursor::unit;
+    *segment->unit(tail.position()) = record_head(pad, RecordKind::pad);
+  }
+  if (draft.cargo != nullptr) load(channel, *draft.cargo, at);
+  std::uint64_t* record = segment->unit(at);
+  record[0] = record_head(length, draft.kind);
+  write_contents(channel, draft, record + 1);
+  if (channel.bell.wanted.load(std::memory_order_relaxed) != Bell::no) {
+    ring_before_commit(channel, line);
+  }
+  if (draft.kind == RecordKind::last) {
+    channel.streaming_to.store(noted(tail.position() + wanted));
+  }
+  // If killed here: the message was never put; its space is written over by the next.
+  // SYNC tail: publishes the record, and the segment it stands in; pairs with the acquire in
+  // try_get().
+  channel.tail.store(tail.moved_to(tail.position() + wanted).word(), std::memory_order_release);
+  // If killed here: the message is put; recover_tail() sees that its cargo is on its way.
+  if (draft.cargo != nullptr) channel.loading.name(nullptr);
+  return true;
+}
+
+bool has_room(const ByteChannel& channel, const Obstacle& obstacle) noexcept {
+  const Cursor head(channel.head.load(std::memory_order_acquire));
+  const Cursor tail(channel.tail.load(std::memory_order_acquire));
+  if (tail.is_shut_down()) return true;
+  if (channel.most_items != 0) return !is_full(channel, tail, head);
+  return !is_before(head.position(), obstacle.head_position);
+}
+
+bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
+         Line& line, Deadline deadline) {
+  hungry_gets = 0;
+  const Draft draft{.kind = cargo.empty() ? RecordKind::message : RecordKind::message_with_cargo,
+                    .bytes = bytes,
+                    .cargo = cargo.empty() ? nullptr : &cargo};
+  bool waited = false;
+  while (true) {
+    Obstacle obstacle{};
+    {
+      const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
+      if (put_record(channel, draft, line, obstacle)) break;
+    }
+    if (!channel.room.wait([&] { return has_room(channel, obstacle); }, deadline)) return false;
+    waited = true;
+  }
+  // If killed here: readers see the message at the end of their slices.
+  channel.items.notify();
+  if (channel.bell.wanted.load(std::memory_order_relaxed) != Bell::no) {
+    ring_after_commit(channel, line);
+  }
+  if (waited) channel.room.notify();
+  return true;
+}
+
+void begin_message(ByteChannel& channel) {
+  channel.streaming_to.store(0);
+  channel.streaming_from.store(noted(Cursor(channel.tail.load()).position()));
+}
+
+void end_message(ByteChannel& channel) { channel.streaming_from.store(0); }
+
+void abort_message(ByteChannel& channel) {
+  const Cursor tail(channel.tail.load());
+  // Every piece left this unit free, and the pages of the whole ring were there before the first.
+  *channel.tail_segment.load()->unit(tail.position()) = record_head(0, RecordKind::abort);
+  channel.streaming_to.store(noted(tail.position() + 1));
+  // If killed on either side of this: settle_streaming() sees which.
+  channel.tail.store(tail.moved_to(tail.position() + 1).word(), std::memory_order_release);
+  end_message(channel);
+}
+
+void settle_streaming(ByteChannel& channel) {
+  const std::uint64_t from = channel.streaming_from.load();
+  if (from == 0) return;
+  const std::uint64_t now = noted(Cursor(channel.tail.load()).position());
+  // Not one piece was put; or all were.
+  if (now == from || now == channel.streaming_to.load()) {
+    end_message(channel);
+  } else {
+    abort_message(channel);
+  }
+}
+
+}  // namespace kin::detail

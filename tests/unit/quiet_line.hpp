@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "channel/line.hpp"
+
+namespace unit {
+
+/// A line without descriptors: nobody waits in poll().
+class QuietLine final : public kin::detail::Line {
+ public:
+  void ring() noexcept override {}
+  void silence() noexcept override {}
+  bool peer_is_gone() override { return false; }
+  bool wait_for_piece(kin::detail::ByteChannel& /*channel*/) override { return false; }
+};
+
+inline QuietLine quiet_line;
+
+}  // namespace unit
