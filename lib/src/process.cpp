@@ -118,6 +118,22 @@ void leave_at_exit_too() {
   static_cast<void>(registered);
 }
 
+// SIGCHLD is ignored: then nothing of a child is left once it has ended, not even its number.
+bool kernel_reaps_children() {
+  struct sigaction action {};
+  ::sigaction(SIGCHLD, nullptr, &action);
+  return action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0;
+}
+
+// In the child of such a process: it must not end before its creator has its pidfd. The creator
+// opens the gate by closing its end; so does its death.
+void wait_until_open(detail::LifeLine& gate) {
+  static_cast<void>(gate.write_end.release());  // closed by the fork handler
+  char nothing = 0;
+  detail::retry_interrupted([&] { return ::read(gate.read_end.get(), &nothing, 1); });
+  gate.read_end.reset();
+}
+
 }  // namespace
 
 // ---- ProcessHandle
@@ -216,6 +232,8 @@ void Process::start() {
   leave_at_exit_too();
   std::optional<detail::LifeLine> life_line;
   if (me.daemon) life_line.emplace();
+  std::optional<detail::LifeLine> gate;
+  if (kernel_reaps_children()) gate.emplace();
   UniqueFd own_pidfd = detail::open_pidfd(::getpid());
   std::optional<detail::SignalsBlocked> blocked(std::in_place);
   const detail::Stamp creator_stamp = detail::this_process();
@@ -228,6 +246,7 @@ void Process::start() {
           std::move(own_pidfd), UniqueFd());
       self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
       if (life_line) life_line->hold();
+      if (gate) wait_until_open(*gate);
       fill_closed_stdio();
       detail::set_process_name(detail::this_process_or_none(), me.name);
       blocked.reset();
@@ -244,6 +263,7 @@ void Process::start() {
     detail::kill_and_reap(forked.pid, forked.stamp);
     throw;
   }
+  gate.reset();
   blocked.reset();
   target_.reset();
 }

@@ -427,7 +427,8 @@ TEST_SUITE("bad_input") {
     ignore.sa_handler = SIG_IGN;
     struct sigaction before {};
     REQUIRE(::sigaction(SIGCHLD, &ignore, &before) == 0);
-    CHECK(outcome([] {}) == 0);
+    // Often, as the child may be gone before start() has returned.
+    for (int i = 0; i < 200; ++i) CHECK(outcome([] {}) == 0);
     CHECK(outcome([] { std::exit(7); }) == 7);
     REQUIRE(::sigaction(SIGCHLD, &before, nullptr) == 0);
   }
