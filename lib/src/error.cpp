@@ -18,6 +18,15 @@ SystemError::SystemError(std::string call, int error_number)
 
 SystemError::~SystemError() = default;
 QueueShutDown::~QueueShutDown() = default;
+EndOfStream::~EndOfStream() = default;
+BrokenPipe::~BrokenPipe() = default;
+
+BufferTooShort::BufferTooShort(std::size_t message_size)
+    : Error("the message has " + std::to_string(message_size) +
+            " bytes, more than the buffer; it is still there"),
+      message_size_(message_size) {}
+
+BufferTooShort::~BufferTooShort() = default;
 
 OwnerDied::OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size_t count)
     : Error(what), pids_(std::move(pids)), count_(count) {}

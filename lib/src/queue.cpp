@@ -21,7 +21,6 @@ class QueueLine final : public Line {
  public:
   void ring() noexcept override {}
   void silence() noexcept override {}
-  bool peer_is_gone() override { return false; }
   bool wait_for_piece(ByteChannel& /*channel*/) override { return false; }
 };
 

@@ -32,12 +32,14 @@ LAYERS = [
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
     "archive.hpp": "serialize",
+    "cargo.hpp": "memory",
     "channel.hpp": "queue",
     "codec.hpp": "serialize",
     "codec_containers.hpp": "serialize",
     "codec_pointers.hpp": "serialize",
     "codec_values.hpp": "serialize",
     "deadline.hpp": "base",
+    "end.hpp": "connection",
     "export.hpp": "base",
     "handle.hpp": "memory",
     "members.hpp": "serialize",

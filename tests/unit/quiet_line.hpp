@@ -10,7 +10,6 @@ class QuietLine final : public kin::detail::Line {
  public:
   void ring() noexcept override {}
   void silence() noexcept override {}
-  bool peer_is_gone() override { return false; }
   bool wait_for_piece(kin::detail::ByteChannel& /*channel*/) override { return false; }
 };
 

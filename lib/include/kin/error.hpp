@@ -55,6 +55,42 @@ class KIN_EXPORT QueueShutDown : public Error {
   ~QueueShutDown() override;
 };
 
+/// All that was sent was received, and nobody has the other end of the pipe any more.
+/// Python: EOFError.
+class KIN_EXPORT EndOfStream : public Error {
+ public:
+  using Error::Error;
+  EndOfStream(const EndOfStream&) = default;
+  EndOfStream& operator=(const EndOfStream&) = default;
+  ~EndOfStream() override;
+};
+
+/// Nobody has the other end of the pipe any more, so nobody would receive the message.
+/// Python: BrokenPipeError.
+class KIN_EXPORT BrokenPipe : public Error {
+ public:
+  using Error::Error;
+  BrokenPipe(const BrokenPipe&) = default;
+  BrokenPipe& operator=(const BrokenPipe&) = default;
+  ~BrokenPipe() override;
+};
+
+/// The buffer is smaller than the message, which is still there: receive it with a larger one.
+/// Python: BufferTooShort, which carries the message instead.
+class KIN_EXPORT BufferTooShort : public Error {
+ public:
+  explicit BufferTooShort(std::size_t message_size);
+  BufferTooShort(const BufferTooShort&) = default;
+  BufferTooShort& operator=(const BufferTooShort&) = default;
+  ~BufferTooShort() override;
+
+  /// Bytes of the message.
+  [[nodiscard]] std::size_t message_size() const noexcept { return message_size_; }
+
+ private:
+  std::size_t message_size_;
+};
+
 /// A process died in the middle of what was its own to finish.
 /// Thrown by JoinableQueue::join() when takers died before their task_done().
 class KIN_EXPORT OwnerDied : public Error {

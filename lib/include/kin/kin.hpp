@@ -3,6 +3,7 @@
 
 /// All of kin.
 
+#include <kin/connection.hpp>
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 #include <kin/process.hpp>

@@ -85,6 +85,8 @@ bool take_pieces(ByteChannel& channel, std::size_t offset, std::size_t total, Si
     while (!has_items(channel)) {
       if (!line.wait_for_piece(channel)) return false;
     }
+    channel.tail_seen.store(channel.tail.load(std::memory_order_acquire),
+                            std::memory_order_relaxed);
     const Cursor head(channel.head.load(std::memory_order_relaxed));
     const Found found(first_segment(channel, head), head.position());
     const RecordKind kind = found.kind();
@@ -186,8 +188,6 @@ bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, 
   return false;
 }
 
-namespace {
-
 // A thread that only consumes, and faster than others produce, would take the writers' line from them
 // for every single message. It comes a moment later instead, and finds several. A thread that answers
 // (puts between its gets) is never held up.
@@ -197,8 +197,6 @@ void linger() {
   if (++hungry_gets <= hungry) return;
   for (int i = 0; i < moment; ++i) pause();
 }
-
-}  // namespace
 
 // Waiting begins here, where looking is one load: for an answer that is on its way from another core
 // even the few calls down to ParkingSpot count.

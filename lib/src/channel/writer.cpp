@@ -150,7 +150,9 @@ bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingC
       const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
       if (put_record(channel, draft, line, obstacle)) break;
     }
-    if (!channel.room.wait([&] { return has_room(channel, obstacle); }, deadline)) return false;
+    line.look_for_readers();
+    const auto ready = [&] { return has_room(channel, obstacle); };
+    if (!channel.room.wait(ready, deadline, [&] { line.look_for_readers(); })) return false;
     waited = true;
   }
   // If killed here: readers see the message at the end of their slices.

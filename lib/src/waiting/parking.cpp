@@ -56,7 +56,7 @@ bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
                        FunctionRef<void()> look_around) {
   if (ready()) return true;
   if (deadline.is_passed_from_start()) return false;
-  if (spin(ready, deadline)) return true;
+  if (spin(ready, deadline, &awake_until_)) return true;
   while (true) {
     std::uint64_t ticket = new_ticket();
     std::uint64_t nobody = 0;
@@ -80,7 +80,7 @@ bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
   }
 }
 
-bool ParkingSpot::spin(FunctionRef<bool()> ready, Deadline deadline) {
+bool spin(FunctionRef<bool()> ready, Deadline deadline, std::atomic<std::int64_t>* awake_until) {
   for (int i = 0; i < short_spins; ++i) {
     pause();
     if (ready()) return true;
@@ -89,7 +89,7 @@ bool ParkingSpot::spin(FunctionRef<bool()> ready, Deadline deadline) {
   const std::int64_t until = std::min(now + spin_budget, deadline.nanoseconds());
   auto* permit = take_permit(now, until);
   if (permit == nullptr) return false;
-  awake_until_.store(until);
+  if (awake_until != nullptr) awake_until->store(until);
   bool seen = false;
   while (!seen && Deadline::now() < until) {
     for (int i = 0; i < 16 && !seen; ++i) {
@@ -100,7 +100,7 @@ bool ParkingSpot::spin(FunctionRef<bool()> ready, Deadline deadline) {
   permit->store(0, std::memory_order_relaxed);
   // A publisher may have trusted this until now; ready() is looked at again after it by the caller,
   // who takes what there is and notifies for what it leaves.
-  awake_until_.store(0);
+  if (awake_until != nullptr) awake_until->store(0);
   spin_budget =
       seen ? std::min(spin_budget * 2, longest_spin) : std::max(spin_budget / 2, shortest_spin);
   return seen;

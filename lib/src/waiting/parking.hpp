@@ -52,7 +52,6 @@ class ParkingSpot {
     std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif
   }
-  bool spin(FunctionRef<bool()> ready, Deadline deadline);
   void wake_one(std::uint32_t sleepers) noexcept;
   bool wake_front() noexcept;
   void announce() noexcept;
@@ -71,6 +70,11 @@ class ParkingSpot {
   // its way. Publishers need not wake another. Only a hint: at worst a sleeper waits out its slice.
   std::atomic<std::int64_t> awake_until_;
 };
+
+/// The first part of waiting, for who then sleeps elsewhere: spins for about what a wake-up costs, as
+/// long as that has been worth it lately; for longer than a moment only with a permit. While it has one,
+/// `awake_until` (if there is any) tells until when. Whether `ready()` came true.
+bool spin(FunctionRef<bool()> ready, Deadline deadline, std::atomic<std::int64_t>* awake_until);
 
 /// Permits to spin for longer than a moment, no more in the whole arena than there are processors.
 /// Each holds the time at which it lapses, so that a killed spinner's permit is not lost.

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Ends of pipes. An end is a channel for each of its directions, and a socket whose only business is
+// what shared memory can't tell: that nobody has the other end any more, and waking those who sleep
+// in poll(). The sockets are a pair; a byte that was sent by one end makes the other's readable.
+
+#include <kin/connection.hpp>
+
+#include "base/guarded.hpp"
+#include "base/immortal.hpp"
+#include "base/stdio.hpp"
+#include "base/syscall.hpp"
+#include "channel/stream.hpp"
+#include "os/fork.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace kin::detail {
+namespace {
+
+[[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
+
+ByteChannel& channel_of(const Handle& handle) {
+  return static_cast<ByteChannel&>(handle.object_even_closed());
+}
+
+// For the counts of uses below, of all ends: they change only where somebody is about to sleep.
+Guarded<int>& uses() {
+  static Immortal<Guarded<int>> lock;
+  return *lock;
+}
+
+int milliseconds_until(Deadline deadline) {
+  if (deadline.is_never()) return -1;
+  const std::int64_t left = deadline.nanoseconds() - Deadline::now();
+  constexpr std::int64_t longest = 1'000'000'000'000;
+  return static_cast<int>((std::clamp<std::int64_t>(left, 0, longest) + 999'999) / 1'000'000);
+}
+
+}  // namespace
+
+/// After fork: the child's copy has the child's copies of the descriptors.
+struct End::State {
+  Handle in;   // none: it can't receive
+  Handle out;  // none: it can't send
+  UniqueFd socket;
+  // Made by fileno(). `watch` is an epoll set of the socket and of `own_bell`, by which this process
+  // tells itself of messages that nobody rang for.
+  UniqueFd watch;
+  UniqueFd own_bell;
+  std::atomic<bool> is_closed = false;
+  // Who sleeps on the descriptors. The last of them closes them, if they are to be closed. Guarded by
+  // uses(). Of a thread of the parent's, after a fork.
+  int users = 0;
+  pid_t users_of = 0;
+  // For is_time_to_look(). Several threads may change them; what is lost does not matter.
+  std::atomic<std::uint32_t> sends = 0;
+  std::atomic<std::uint32_t> closings_seen = 0;
+
+  State(Handle in_channel, Handle out_channel, UniqueFd own_socket) noexcept
+      : in(std::move(in_channel)), out(std::move(out_channel)), socket(std::move(own_socket)) {}
+  ~State() { close(); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  void close() noexcept {
+    if (is_closed.exchange(true)) return;
+    uses().with([this](int&) {
+      if (users == 0 || users_of != ::getpid()) close_descriptors();
+    });
+    tell_peers();
+  }
+
+  void close_descriptors() noexcept {
+    socket.reset();
+    watch.reset();
+    own_bell.reset();
+  }
+
+  // That they look whether anybody is left.
+  void tell_peers() const noexcept {
+    for (const Handle* handle : {&in, &out}) {
+      if (!*handle) continue;
+      ByteChannel& channel = channel_of(*handle);
+      channel.closings.fetch_add(1);
+      channel.room.notify_all();
+    }
+  }
+};
+
+namespace {
+
+[[noreturn]] void complain_closed() {
+  throw std::logic_error("kin: this end of the pipe was closed in this process");
+}
+
+/// The descriptors of an end, kept open for a scope though another thread may close it.
+class Use {
+ public:
+  explicit Use(End::State& end) : end_(end) {
+    uses().with([&](int&) {
+      if (end.is_closed.load()) complain_closed();
+      if (end.users_of != ::getpid()) {
+        end.users_of = ::getpid();
+        end.users = 0;
+      }
+      ++end.users;
+    });
+  }
+  ~Use() {
+    uses().with([this](int&) {
+      if (--end_.users == 0 && end_.is_closed.load()) end_.close_descriptors();
+    });
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  End::State& end_;
+};
+
+/// An end in the hands of a thread that sends or receives.
+class SocketLine final : public PipeLine {
+ public:
+  explicit SocketLine(End::State& end) noexcept : end_(end) {}
+
+  void ring() noexcept override {
+    // Full: then it is readable anyhow. Nobody there: then nobody sleeps.
+    static_cast<void>(::send(end_.socket.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
+  }
+
+  void silence() noexcept override {
+    char bytes[1];
+    while (::recv(end_.socket.get(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+    }
+    std::uint64_t count = 0;
+    if (end_.own_bell) static_cast<void>(::read(end_.own_bell.get(), &count, sizeof count));
+  }
+
+  bool peer_is_gone() override {
+    const Use use(end_);
+    return (look(0) & POLLHUP) != 0;
+  }
+
+  bool sleep(Deadline deadline) override {
+    const Use use(end_);
+    return look(milliseconds_until(deadline)) != 0;
+  }
+
+  bool is_time_to_look(const ByteChannel& channel) noexcept override {
+    constexpr std::uint32_t now_and_then = 256;
+    const std::uint32_t sends = end_.sends.load(std::memory_order_relaxed) + 1;
+    end_.sends.store(sends, std::memory_order_relaxed);
+    const std::uint32_t closings = channel.closings.load(std::memory_order_relaxed);
+    if (sends % now_and_then != 0 &&
+        closings == end_.closings_seen.load(std::memory_order_relaxed)) {
+      return false;
+    }
+    end_.closings_seen.store(closings, std::memory_order_relaxed);
+    return true;
+  }
+
+ private:
+  int look(int milliseconds) const {
+    pollfd about{end_.socket.get(), POLLIN, 0};
+    const int result = ::poll(&about, 1, milliseconds);
+    if (result == -1 && errno != EINTR) throw SystemError("poll", errno);
+    if (result <= 0) return 0;
+    if ((about.revents & POLLNVAL) != 0) throw SystemError("poll", EBADF);
+    return about.revents;
+  }
+
+  End::State& end_;
+};
+
+}  // namespace
+
+std::pair<End, End> End::make_pair(unsigned ways) {
+  const auto one_way = [](bool wanted) {
+    return wanted ? Handle(make_channel({.most_units = pipe_units})) : Handle();
+  };
+  const Handle there = one_way((ways & writes) != 0);
+  const Handle back = one_way((ways & reads) != 0);
+  int sockets[2];
+  checked("socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets));
+  UniqueFd other(sockets[1]);
+  UniqueFd one = away_from_stdio(UniqueFd(sockets[0]));
+  other = away_from_stdio(std::move(other));
+  return {End(std::make_shared<State>(back, there, std::move(one))),
+          End(std::make_shared<State>(there, back, std::move(other)))};
+}
+
+End::State& End::open() const {
+  if (!state_) throw std::logic_error("kin: this end of a pipe was moved from, or names nothing");
+  if (state_->is_closed.load(std::memory_order_relaxed)) complain_closed();
+  // Throws where this process is refused: its thread ids may be others', and locks with them.
+  if (this_process_or_none() == 0) this_process();
+  return *state_;
+}
+
+namespace {
+
+ByteChannel& channel_in(const End::State& end) {
+  if (!end.in) throw std::logic_error("kin: this end of the pipe only sends");
+  return channel_of(end.in);
+}
+
+ByteChannel& channel_out(const End::State& end) {
+  if (!end.out) throw std::logic_error("kin: this end of the pipe only receives");
+  return channel_of(end.out);
+}
+
+}  // namespace
+
+void End::send(std::span<const std::byte> bytes, const OutgoingCargo& cargo) const {
+  State& end = open();
+  SocketLine line(end);
+  detail::send(channel_out(end), bytes, cargo, line);
+}
+
+bool End::receive(std::vector<std::byte>& bytes, IncomingCargo& cargo, Deadline deadline) const {
+  State& end = open();
+  SocketLine line(end);
+  cargo.clear();
+  const auto fill = [&](const Part& part) {
+    if (part.offset == 0) {
+      bytes.clear();
+      bytes.reserve(part.total);
+    }
+    bytes.insert(bytes.end(), part.bytes.begin(), part.bytes.end());
+  };
+  return detail::receive(channel_in(end), fill, &cargo, line, deadline);
+}
+
+bool End::receive_plain(void* to, std::size_t size, Deadline deadline) const {
+  State& end = open();
+  SocketLine line(end);
+  std::size_t found = size;
+  const auto fill = [&](const Part& part) {
+    found = part.total;
+    if (found != size) return;
+    std::memcpy(static_cast<std::byte*>(to) + part.offset, part.bytes.data(), part.bytes.size());
+  };
+  if (!detail::receive(channel_in(end), fill, nullptr, line, deadline)) return false;
+  if (found != size) throw SerializationError("a message of another size than its type has");
+  return true;
+}
+
+std::size_t End::receive_into(std::span<std::byte> buffer) const {
+  State& end = open();
+  SocketLine line(end);
+  std::size_t length = 0;
+  const auto fill = [&](const Part& part) {
+    if (part.total > buffer.size()) throw BufferTooShort(part.total);
+    length = part.total;
+    if (part.bytes.empty()) return;
+    std::memcpy(buffer.data() + part.offset, part.bytes.data(), part.bytes.size());
+  };
+  detail::receive(channel_in(end), fill, nullptr, line, Deadline::never());
+  return length;
+}
+
+bool End::poll(Deadline deadline) const {
+  State& end = open();
+  SocketLine line(end);
+  return wait_to_receive(channel_in(end), line, deadline);
+}
+
+void End::close() const {
+  if (!state_) throw std::logic_error("kin: this end of a pipe was moved from, or names nothing");
+  state_->close();
+}
+
+bool End::closed() const { return !state_ || state_->is_closed.load(); }
+
+bool End::has(Ways way) const {
+  if (!state_) return false;
+  return static_cast<bool>(way == reads ? state_->in : state_->out);
+}
+
+int End::fileno() const {
+  State& end = open();
+  if (!end.in) return end.socket.get();
+  uses().with([&](int&) {
+    if (end.watch) return;
+    UniqueFd bell =
+        away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))));
+    UniqueFd watch =
+        away_from_stdio(UniqueFd(checked("epoll_create1", ::epoll_create1(EPOLL_CLOEXEC))));
+    epoll_event event{};
+    event.events = EPOLLIN;
+    checked("epoll_ctl", ::epoll_ctl(watch.get(), EPOLL_CTL_ADD, end.socket.get(), &event));
+    checked("epoll_ctl", ::epoll_ctl(watch.get(), EPOLL_CTL_ADD, bell.get(), &event));
+    end.own_bell = std::move(bell);
+    end.watch = std::move(watch);
+  });
+  if (want_bell_always(channel_of(end.in))) {
+    checked("eventfd_write", ::eventfd_write(end.own_bell.get(), 1));
+  }
+  return end.watch.get();
+}
+
+void End::travel(OutArchive& archive) const {
+  State& end = open();
+  const unsigned ways = (end.in ? reads : 0U) | (end.out ? writes : 0U);
+  archive.save_binary(&ways, sizeof ways);
+  if (end.in) archive.add_handle(end.in);
+  if (end.out) archive.add_handle(end.out);
+  archive.add_descriptor(end.socket.get());
+}
+
+void End::travel(InArchive& archive) {
+  unsigned ways = 0;
+  archive.load_binary(&ways, sizeof ways);
+  const auto take = [&](Ways way) {
+    if ((ways & way) == 0) return Handle();
+    Handle handle = archive.next_handle();
+    if (handle.object_even_closed().kind != ObjectKind::channel) {
+      throw SerializationError("the message holds another object where a pipe was expected");
+    }
+    return handle;
+  };
+  Handle in = take(reads);
+  Handle out = take(writes);
+  state_ = std::make_shared<State>(std::move(in), std::move(out), archive.next_descriptor());
+}
+
+}  // namespace kin::detail
