@@ -310,6 +310,27 @@ int End::fileno() const {
   return end.watch.get();
 }
 
+bool End::is_ready() const {
+  State& end = open();
+  ByteChannel& channel = channel_in(end);
+  SocketLine line(end);
+  return has_items(channel) && has_message(channel, line);
+}
+
+int End::descriptor() const {
+  const State& end = open();
+  channel_in(end);  // throws where it only sends
+  return end.socket.get();
+}
+
+void End::ask_for_bell() const { want_bell_once(channel_in(open())); }
+
+void End::silence() const {
+  State& end = open();
+  SocketLine line(end);
+  silence_false_alarm(channel_in(end), line);
+}
+
 void End::travel(OutArchive& archive) const {
   State& end = open();
   const unsigned ways = (end.in ? reads : 0U) | (end.out ? writes : 0U);

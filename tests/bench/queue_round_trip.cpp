@@ -4,16 +4,15 @@
 // that two spinning processes pass to and fro.
 //
 // Both sides of either contest are two processes that do nothing else, each bound to a processor of
-// its own. The bare one keeps a word
-// for each direction on a cache line of its own, and waits by loading it, with a pause between.
+// its own.
 
+#include "ping_pong.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 
 #include <kin/queue.hpp>
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 
 namespace {
@@ -37,33 +36,6 @@ double round_of_kin(const kin::Queue<T>& there, const kin::Queue<T>& back, int t
          trips;
 }
 
-struct Lines {
-  alignas(64) std::atomic<int> there;
-  alignas(64) std::atomic<int> back;
-};
-
-void wait_for(const std::atomic<int>& word, int value) {
-  while (word.load(std::memory_order_acquire) != value) bench::pause();
-}
-
-double round_of_bare(int trips) {
-  const bench::Shared<Lines> lines;
-  return bench::time_together(bench::Placement::apart,
-                              {[&lines, trips] {
-                                 for (int i = 1; i <= trips; ++i) {
-                                   lines->there.store(i, std::memory_order_release);
-                                   wait_for(lines->back, i);
-                                 }
-                               },
-                               [&lines, trips] {
-                                 for (int i = 1; i <= trips; ++i) {
-                                   wait_for(lines->there, i);
-                                   lines->back.store(i, std::memory_order_release);
-                                 }
-                               }}) /
-         trips;
-}
-
 std::string time_of(double nanoseconds) { return Table::number("%.3f us", nanoseconds / 1e3); }
 
 }  // namespace
@@ -77,7 +49,7 @@ int main() {
 
   bench::Contestant kin{[&] { return round_of_kin(there, back, trips); }};
   bench::Contestant small{[&] { return round_of_kin(small_there, small_back, trips); }};
-  bench::Contestant bare{[&] { return round_of_bare(trips); }};
+  bench::Contestant bare{[&] { return bench::ping_pong(trips); }};
   bench::take_turns(25, {&kin, &bare, &small});
 
   Table table("queue_round_trip: there and back, best of 25 rounds taken in turns");

@@ -54,6 +54,8 @@
 /// gives no descriptor.
 namespace kin {
 
+class Waitable;
+
 namespace detail {
 
 /// What every end has.
@@ -82,6 +84,7 @@ class AnyEnd {
 
  private:
   friend class boost::serialization::access;
+  friend class kin::Waitable;
   template <typename, typename>
   friend class Sends;
   template <typename, typename>

@@ -11,3 +11,4 @@
 #include <kin/serialize.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
+#include <kin/wait.hpp>

@@ -91,6 +91,12 @@ class Queue {
   /// Whether a put would wait; never without a bound.
   [[nodiscard]] bool full() const { return channel_.full(); }
 
+  /// A descriptor for select, poll and epoll, edge-triggered too: readable while there is an item, and
+  /// after shutdown(). Only a hint, as another may be quicker: use try_get(). It belongs to this handle;
+  /// don't read from it, and don't close it. From the first call on a put costs a system call where it
+  /// finds the queue empty. Throws SystemError when the kernel gives no descriptor.
+  [[nodiscard]] int fileno() const { return channel_.fileno(); }
+
   /// Nothing can be put any more, by anyone; what is in the queue can be taken. Again: nothing.
   void shutdown() const { channel_.shutdown(); }
   /// This process stops using the queue, through any copy of this handle: further calls throw
@@ -114,6 +120,7 @@ class Queue {
 
  private:
   friend class boost::serialization::access;
+  friend class Waitable;
   template <typename Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
     channel_.travel(archive);

@@ -43,6 +43,7 @@ bool silence_bell(ByteChannel& channel, Line& line) {
     const Deadline moment = Deadline::at(Deadline::now() + 1'000'000);
     const RobustGuard guard(channel.tail_lock, moment, [&] { recover_tail(channel); });
     if (has_items(channel)) return true;
+    if (is_shut_down(channel)) return false;  // that is news for ever
     if (guard.holds()) {
       // If killed in between: it stays readable, a false alarm.
       channel.bell.has_rung.store(0);
@@ -53,6 +54,11 @@ bool silence_bell(ByteChannel& channel, Line& line) {
   }
   want_bell_once(channel);  // that writer rings when it goes on
   return has_items(channel);
+}
+
+void silence_false_alarm(ByteChannel& channel, Line& line) {
+  const RobustGuard guard(std::try_to_lock, channel.head_lock, [&] { recover_head(channel); });
+  if (guard.holds() && !has_items(channel)) silence_bell(channel, line);
 }
 
 }  // namespace kin::detail

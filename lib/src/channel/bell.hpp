@@ -23,6 +23,8 @@ struct Bell {
   std::atomic<std::uint32_t> wanted;  // bits of Wanted
   // It has rung since it was last silenced. Guarded by the tail lock; only with `always`.
   std::atomic<std::uint32_t> has_rung;
+  // Of a queue: names its eventfd in the descriptor store. 0: it has none. Guarded by the tail lock.
+  std::atomic<std::uint64_t> descriptor;
 };
 
 /// From now on who puts next rings. Then look again before you sleep.
@@ -38,5 +40,7 @@ void ring_after_commit(ByteChannel& channel, Line& line) noexcept;
 
 /// With the head lock held, when the channel was found empty. True: it is not, any more.
 bool silence_bell(ByteChannel& channel, Line& line);
+/// Without it, for a sleeper that was woken and found nothing: somebody else has taken it.
+void silence_false_alarm(ByteChannel& channel, Line& line);
 
 }  // namespace kin::detail

@@ -22,6 +22,7 @@ std::shared_ptr<Claim> make_channel(const ChannelOptions& options) {
 void shut_down(ByteChannel& channel, Line& line) {
   {
     const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
+    if (channel.bell.wanted.load() != Bell::no) ring_before_commit(channel, line);
     // If killed before this: it was never shut down. Behind it: those who wait see it after a slice.
     channel.tail.store(Cursor(channel.tail.load()).shut().word());
   }

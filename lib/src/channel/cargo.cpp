@@ -5,6 +5,8 @@
 
 #include "channel/cargo.hpp"
 
+#include "memory/descriptor_store.hpp"
+
 namespace kin::detail {
 
 void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position) {
@@ -19,6 +21,7 @@ void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_
   Cargo& cargo = *place;
   cargo.position = position;
   cargo.count = 0;
+  cargo.descriptors.store(0);
   for (const Handle& handle : outgoing.handles) {
     Object& object = handle.object_even_closed();
     ++cargo.count;
@@ -26,11 +29,26 @@ void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_
     // If killed here: unloading looks for a cell with this stamp and finds none.
     take_cell(object, cargo.stamp());
   }
+  if (outgoing.descriptors.empty()) return;
+  const std::uint64_t id = DescriptorStore::new_id();
+  cargo.descriptors.store(id);
+  // If killed here: unloading discards what was not stored.
+  if (!DescriptorStore::store(id, outgoing.descriptors)) throw NoRoomForDescriptors();
 }
+
+namespace {
+
+void discard_descriptors(const Cargo& cargo) {
+  const std::uint64_t id = cargo.descriptors.load();
+  if (id != 0) DescriptorStore::discard(id);
+}
+
+}  // namespace
 
 void unload_cargo(Owned<Cargo>& place) {
   Cargo* cargo = place.get();
   if (cargo == nullptr) return;
+  discard_descriptors(*cargo);
   {
     const SweepGuard guard;
     for (Object* object : cargo->objects()) {
@@ -43,6 +61,7 @@ void unload_cargo(Owned<Cargo>& place) {
 void unload_cargo_while_destroying(Owned<Cargo>& place) {
   Cargo* cargo = place.get();
   if (cargo == nullptr) return;
+  discard_descriptors(*cargo);
   for (Object* object : cargo->objects()) {
     if (object != nullptr) drop_cells_while_destroying(*object, cargo->stamp());
   }
@@ -52,6 +71,8 @@ void unload_cargo_while_destroying(Owned<Cargo>& place) {
 void claim_cargo(Cargo& cargo, IncomingCargo& incoming) {
   incoming.handles.reserve(cargo.objects().size());
   for (Object* object : cargo.objects()) incoming.handles.emplace_back(claim(*object));
+  const std::uint64_t id = cargo.descriptors.load();
+  if (id != 0) incoming.descriptors = DescriptorStore::fetch(id);
 }
 
 }  // namespace kin::detail

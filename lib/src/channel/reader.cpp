@@ -179,9 +179,8 @@ bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, 
       whole = !is_piece || take_pieces(channel, taken, total, sink, line);
     }
     if (segment.is_large()) shrink(channel);
-    if (channel.bell.has_rung.load(std::memory_order_relaxed) != 0 && !has_items(channel)) {
-      silence_bell(channel, line);
-    }
+    const bool watched = (channel.bell.wanted.load(std::memory_order_relaxed) & Bell::always) != 0;
+    if (watched && !has_items(channel)) silence_bell(channel, line);
     if (whole) return true;
     if (cargo != nullptr) cargo->clear();
   }

@@ -6,6 +6,7 @@
 #include "channel/byte_channel.hpp"
 #include "channel/record.hpp"
 #include "channel/writer.hpp"
+#include "memory/descriptor_store.hpp"
 
 namespace kin::detail {
 namespace {
@@ -68,6 +69,8 @@ bool destroy_channel(Object& object) {
   unload_records(channel);
   Heap::free_chain(channel.head_segment);
   Heap::free_chain(channel.ledger.takers);
+  const std::uint64_t bell = channel.bell.descriptor.load();
+  if (bell != 0) DescriptorStore::discard(bell);
   return true;
 }
 

@@ -16,7 +16,7 @@ namespace kin::detail {
 namespace {
 
 constexpr std::size_t largest_whole = std::size_t{32} << 10;
-constexpr std::size_t largest_piece = std::size_t{16} << 10;
+constexpr std::size_t largest_piece = std::size_t{32} << 10;
 // Wherever the tail stands in the ring, a piece fits when the ring is empty.
 static_assert(2 * units_for(std::max(largest_whole, largest_piece) + 2 * sizeof(std::uint64_t)) <
               pipe_units);
@@ -83,19 +83,13 @@ bool is_over(const ByteChannel& channel, PipeLine& line) {
   return line.peer_is_gone() && !has_items(channel);
 }
 
-// A false alarm: somebody else has taken what was rung for.
-void silence(ByteChannel& channel, PipeLine& line) {
-  const RobustGuard guard(std::try_to_lock, channel.head_lock, [&] { recover_head(channel); });
-  if (guard.holds() && !has_items(channel)) silence_bell(channel, line);
-}
-
 // Sleeps until there may be something, a slice at most. False when it is over.
 bool sleep_for_message(ByteChannel& channel, PipeLine& line, Deadline deadline) {
   want_bell_once(channel);
   if (has_items(channel)) return true;
   if (!line.sleep(end_of_slice(deadline)) || has_items(channel)) return true;
   if (is_over(channel, line)) return false;
-  silence(channel, line);
+  silence_false_alarm(channel, line);
   return true;
 }
 
@@ -125,7 +119,10 @@ void send(ByteChannel& channel, std::span<const std::byte> bytes, const Outgoing
     put(channel, bytes, cargo, line, Deadline::never());
   } else {
     hungry_gets = 0;
-    send_in_pieces(channel, bytes, cargo, line);
+    when_descriptors_have_room(Deadline::never(), line, [&] {
+      send_in_pieces(channel, bytes, cargo, line);
+      return true;
+    });
     channel.room.notify();
   }
 }

@@ -7,6 +7,7 @@
 #include <kin/error.hpp>
 
 #include <cstring>
+#include <ctime>
 #include <new>
 
 namespace kin::detail {
@@ -137,9 +138,10 @@ bool has_room(const ByteChannel& channel, const Obstacle& obstacle) noexcept {
   return !is_before(head.position(), obstacle.head_position);
 }
 
-bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
-         Line& line, Deadline deadline) {
-  hungry_gets = 0;
+namespace {
+
+bool put_when_possible(ByteChannel& channel, std::span<const std::byte> bytes,
+                       const OutgoingCargo& cargo, Line& line, Deadline deadline) {
   const Draft draft{.kind = cargo.empty() ? RecordKind::message : RecordKind::message_with_cargo,
                     .bytes = bytes,
                     .cargo = cargo.empty() ? nullptr : &cargo};
@@ -162,6 +164,29 @@ bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingC
   }
   if (waited) channel.room.notify();
   return true;
+}
+
+}  // namespace
+
+bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
+         Line& line, Deadline deadline) {
+  hungry_gets = 0;
+  if (cargo.descriptors.empty()) return put_when_possible(channel, bytes, cargo, line, deadline);
+  return when_descriptors_have_room(
+      deadline, line, [&] { return put_when_possible(channel, bytes, cargo, line, deadline); });
+}
+
+bool when_descriptors_have_room(Deadline deadline, Line& line, FunctionRef<bool()> put) {
+  constexpr timespec little{.tv_sec = 0, .tv_nsec = 1'000'000};
+  while (true) {
+    try {
+      return put();
+    } catch (const NoRoomForDescriptors&) {
+      if (deadline.has_passed()) return false;
+    }
+    line.look_for_readers();
+    nanosleep(&little, nullptr);
+  }
 }
 
 void begin_message(ByteChannel& channel) {

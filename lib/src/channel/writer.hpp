@@ -29,6 +29,10 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
 /// Whether it is worth another try.
 bool has_room(const ByteChannel& channel, const Obstacle& obstacle) noexcept;
 
+/// Calls `put()`, and again while the descriptor store has no room. False when the time is up. With no lock
+/// held.
+bool when_descriptors_have_room(Deadline deadline, Line& line, FunctionRef<bool()> put);
+
 /// Around a message that is put in pieces: whoever takes the lock over from the dead sees whether one is
 /// open, and aborts it.
 void begin_message(ByteChannel& channel);

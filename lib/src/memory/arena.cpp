@@ -5,6 +5,7 @@
 
 #include "memory/arena.hpp"
 
+#include "memory/descriptor_store.hpp"
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
 #include "waiting/parking.hpp"
@@ -78,18 +79,23 @@ std::span<std::byte> mapping;
 
 Arena make_arena() {
   mapping = map_arena();
-  // The layout: HeapState with a word for each chunk, ProcessTable, SpinPermits, chunks. Fresh pages
-  // are zero, and all zero is the initial state of everything but locks.
+  // The layout: HeapState with a word for each chunk, ProcessTable, SpinPermits,
+  // DescriptorStoreState, chunks. Fresh pages are zero, and all zero is the initial state of everything
+  // but locks.
   const std::size_t most_chunks = mapping.size() / chunk_size;
   const std::size_t heap_size = round_up(HeapState::size_for(most_chunks), 4096);
   const std::size_t table_size = round_up(sizeof(ProcessTable), 4096);
-  const std::size_t front = round_up(heap_size + table_size + sizeof(SpinPermits), chunk_size);
+  const std::size_t permits_size = round_up(sizeof(SpinPermits), 4096);
+  const std::size_t front =
+      round_up(heap_size + table_size + permits_size + sizeof(DescriptorStoreState), chunk_size);
   std::byte* at = mapping.data();
   Arena made{};
   made.all = mapping;
   made.heap = reinterpret_cast<HeapState*>(at);
   made.processes = reinterpret_cast<ProcessTable*>(at + heap_size);
   made.spin_permits = reinterpret_cast<SpinPermits*>(at + heap_size + table_size);
+  made.descriptors =
+      reinterpret_cast<DescriptorStoreState*>(at + heap_size + table_size + permits_size);
   made.chunks = at + front;
   made.chunk_count = (mapping.size() - front) / chunk_size;
   const long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -101,6 +107,7 @@ Arena make_arena() {
   SpinPermits::use(made.spin_permits);
   made.heap->initialize(made.chunk_count);
   made.processes->initialize();
+  made.descriptors->initialize();
   return made;
 }
 

@@ -8,6 +8,7 @@
 
 namespace kin::detail {
 
+struct DescriptorStoreState;
 struct HeapState;
 struct ProcessTable;
 struct SpinPermits;
@@ -22,6 +23,7 @@ struct Arena {
   HeapState* heap;
   ProcessTable* processes;
   SpinPermits* spin_permits;
+  DescriptorStoreState* descriptors;
   std::byte* chunks;         // the first chunk
   std::size_t chunk_count;   // how many fit
   std::span<std::byte> all;  // the whole mapping

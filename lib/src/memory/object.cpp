@@ -173,6 +173,8 @@ void tell_of_left_locks() noexcept {
 }
 
 Claim::~Claim() {
+  // A child's copy has the child's copy of it.
+  UniqueFd(descriptor.load()).reset();
   if (owner_ != this_process_or_none()) return;  // a child's copy of its parent's claim
   {
     const SweepGuard guard;
@@ -326,6 +328,11 @@ Object& Handle::checked_object() const {
 Object& Handle::object_even_closed() const {
   if (!claim_) complain_moved_from();
   return claim_->object();
+}
+
+Claim& Handle::claim() const {
+  if (!claim_) complain_moved_from();
+  return *claim_;
 }
 
 void Handle::close() const {

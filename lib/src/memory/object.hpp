@@ -5,6 +5,7 @@
 #include "memory/process_table.hpp"
 
 #include <kin/detail/handle.hpp>
+#include <kin/unique_fd.hpp>
 
 #include <array>
 #include <atomic>
@@ -52,6 +53,8 @@ class Claim {
   [[nodiscard]] Object& object() const noexcept { return *object_; }
   /// Set by close() in this process; all copies of the handle share it.
   std::atomic<bool> closed{false};
+  /// A descriptor of this process that goes with the object, -1 while it has none; closed with the claim.
+  std::atomic<int> descriptor{-1};
 
  private:
   Object* object_;

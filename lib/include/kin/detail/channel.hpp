@@ -29,8 +29,16 @@ class KIN_EXPORT Channel {
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] bool full() const;
   [[nodiscard]] bool is_shut_down() const;
+  [[nodiscard]] int fileno() const;
   void shutdown() const;
   void close() const { handle_.close(); }
+
+  /// For wait_any: whether a get would not wait; a descriptor that becomes readable when that changes,
+  /// if it was asked for since; and its being readable without a cause.
+  [[nodiscard]] bool is_ready() const;
+  [[nodiscard]] int descriptor() const;
+  void ask_for_bell() const;
+  void silence() const;
 
   void task_done() const;
   bool join(Deadline deadline) const;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-// Standard types that hold a few values: pair, tuple, optional, variant, path.
+// Types that hold a few values: pair, tuple, optional, variant, path; and descriptors.
 
 #include <kin/detail/codec.hpp>
+#include <kin/unique_fd.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -77,6 +78,19 @@ struct Codec<std::variant<T...>> {
     if (index != n) return false;
     detail::load(in, variant.template emplace<n>());
     return true;
+  }
+};
+
+template <>
+struct Codec<UniqueFd> {
+  static void save(OutArchive& out, const UniqueFd& descriptor) {
+    detail::save(out, static_cast<bool>(descriptor));
+    if (descriptor) out.add_descriptor(descriptor.get());
+  }
+  static void load(InArchive& in, UniqueFd& descriptor) {
+    bool is_there = false;
+    detail::load(in, is_there);
+    descriptor = is_there ? in.next_descriptor() : UniqueFd();
   }
 };
 

@@ -42,6 +42,12 @@ class KIN_EXPORT End {
   [[nodiscard]] bool has(Ways way) const;
   [[nodiscard]] int fileno() const;
 
+  /// For wait_any, as in Channel. (At the end of the stream the descriptor shows POLLHUP.)
+  [[nodiscard]] bool is_ready() const;
+  [[nodiscard]] int descriptor() const;
+  void ask_for_bell() const;
+  void silence() const;
+
   void travel(OutArchive& archive) const;
   void travel(InArchive& archive);
 

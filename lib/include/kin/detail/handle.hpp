@@ -28,6 +28,8 @@ class KIN_EXPORT Handle {
   }
   /// The same, for what works on a closed one as well.
   [[nodiscard]] Object& object_even_closed() const;
+  /// This process's claim, closed or not.
+  [[nodiscard]] Claim& claim() const;
   /// Ends the use of the object through any copy of this handle in this process.
   void close() const;
   [[nodiscard]] bool is_closed() const;

@@ -7,6 +7,7 @@
 
 #include <kin/detail/members.hpp>
 #include <kin/serialize.hpp>
+#include <kin/unique_fd.hpp>
 
 #include <boost/serialization/is_bitwise_serializable.hpp>
 #include <boost/serialization/serialization.hpp>
@@ -127,6 +128,7 @@ template <typename... T> struct Parts<std::variant<T...>> : MadeOf<T...> {};
 template <typename T> struct Parts<std::optional<T>> : MadeOf<T> {};
 template <std::size_t n> struct Parts<std::bitset<n>> : MadeOf<> {};
 template <> struct Parts<std::filesystem::path> : MadeOf<> {};
+template <> struct Parts<UniqueFd> : MadeOf<> {};
 // clang-format on
 
 /// Pointers that own their object.
