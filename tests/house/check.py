@@ -15,7 +15,7 @@ from pathlib import Path
 # lib/src/X/… and lib/src/X.cpp and lib/include/kin/X.hpp belong to the part X.
 # docs/architecture.md changes in the same commit as this table.
 LAYERS = [
-    ["error", "log", "unique_fd", "base"],
+    ["error", "log", "unique_fd", "version", "base"],
     ["waiting"],
     ["memory"],
     ["channel"],

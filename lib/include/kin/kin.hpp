@@ -11,4 +11,5 @@
 #include <kin/serialize.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
+#include <kin/version.hpp>
 #include <kin/wait.hpp>
