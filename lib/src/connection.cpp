@@ -40,6 +40,8 @@ Guarded<int>& uses() {
   return *lock;
 }
 
+[[maybe_unused]] const bool uses_are_made = made_at_load(uses);
+
 int milliseconds_until(Deadline deadline) {
   if (deadline.is_never()) return -1;
   const std::int64_t left = deadline.nanoseconds() - Deadline::now();

@@ -26,6 +26,8 @@ detail::Guarded<LogSink>& current_sink() {
   return *sink;
 }
 
+[[maybe_unused]] const bool sink_is_made = detail::made_at_load(current_sink);
+
 const char* name_of(LogLevel level) {
   switch (level) {
     case LogLevel::debug: return "debug";

@@ -9,6 +9,7 @@
 #include <kin/process.hpp>
 
 #include "base/function_ref.hpp"
+#include "base/guarded.hpp"
 #include "base/immortal.hpp"
 #include "base/signal_mask.hpp"
 #include "base/stdio.hpp"
@@ -53,6 +54,8 @@ Self& self() {
   static detail::Immortal<Self> me;
   return *me;
 }
+
+[[maybe_unused]] const bool self_is_made = detail::made_at_load(self);
 
 std::string next_child_name() {
   Self& me = self();
@@ -113,9 +116,16 @@ void leave(int code, void* /*unused*/) {
   detail::leave_exit_code(code & 0xff);  // as the kernel tells it
 }
 
+detail::Guarded<bool>& is_registered() {
+  static detail::Immortal<detail::Guarded<bool>> registered;
+  return *registered;
+}
+
+[[maybe_unused]] const bool is_registered_is_made = detail::made_at_load(is_registered);
+
 void leave_at_exit_too() {
-  static const bool registered = ::on_exit(leave, nullptr) == 0;
-  static_cast<void>(registered);
+  is_registered().with(
+      [](bool& registered) { registered = registered || ::on_exit(leave, nullptr) == 0; });
 }
 
 // SIGCHLD is ignored: then nothing of a child is left once it has ended, not even its number.

@@ -20,6 +20,8 @@ List& list() {
   return *all;
 }
 
+[[maybe_unused]] const bool list_is_made = made_at_load(list);
+
 }  // namespace
 
 ForkLock::ForkLock() { enter_list(); }

@@ -22,4 +22,16 @@ class Immortal {
   alignas(T) std::byte storage_[sizeof(T)]{};
 };
 
+/// For a function whose static a forked child may use: calls it when the library is loaded.
+///
+///     [[maybe_unused]] const bool family_is_made = made_at_load(family);
+///
+/// A static that one thread is just making while another forks stays half made in the child, which would
+/// wait for it for ever.
+template <typename Function>
+bool made_at_load(Function&& function) {
+  static_cast<void>(function());
+  return true;
+}
+
 }  // namespace kin::detail

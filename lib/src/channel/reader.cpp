@@ -161,7 +161,8 @@ bool has_message(ByteChannel& channel, Line& line) {
   return find_message(channel, line);
 }
 
-bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Deadline for_lock) {
+[[gnu::flatten]] bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line,
+                              Deadline for_lock) {
   const Reading reading(channel, for_lock);
   if (!reading.holds()) return false;
   while (find_message(channel, line)) {

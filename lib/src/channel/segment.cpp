@@ -69,10 +69,7 @@ void link_larger(ByteChannel& channel, std::uint32_t needed) {
   link_segment(channel, least);
 }
 
-void populate_for(Segment& segment, std::uint32_t position, std::uint32_t units) {
-  const std::uint32_t index = (position - segment.base) & segment.mask;
-  const std::size_t end = (std::size_t{index} + units) * Cursor::unit;
-  if (end <= segment.populated) return;
+void populate_up_to(Segment& segment, std::size_t end) {
   const std::size_t all = std::size_t{segment.units()} * Cursor::unit;
   const std::size_t to = std::min(all, (end / populate_step + 1) * populate_step);
   auto* bytes = reinterpret_cast<std::byte*>(&segment) + Segment::header_size;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "channel/cursor.hpp"
 #include "memory/heap.hpp"
 
 #include <cstddef>
@@ -35,8 +36,14 @@ Segment& allocate_first_segment(Owned<Segment>& place);
 
 /// Links a larger segment behind the last one, `needed` units at least. Throws std::bad_alloc.
 void link_larger(ByteChannel& channel, std::uint32_t needed);
-/// Makes sure that there are pages behind these units. Throws std::bad_alloc.
-void populate_for(Segment& segment, std::uint32_t position, std::uint32_t units);
+/// Makes sure that there are pages behind the first `end` bytes of the ring. Throws std::bad_alloc.
+void populate_up_to(Segment& segment, std::size_t end);
+/// The same behind these units.
+inline void populate_for(Segment& segment, std::uint32_t position, std::uint32_t units) {
+  const std::uint32_t index = (position - segment.base) & segment.mask;
+  const std::size_t end = (std::size_t{index} + units) * Cursor::unit;
+  if (end > segment.populated) populate_up_to(segment, end);
+}
 /// Ends what a dead writer had begun.
 void settle_linking(ByteChannel& channel);
 

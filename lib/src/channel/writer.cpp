@@ -168,8 +168,9 @@ bool put_when_possible(ByteChannel& channel, std::span<const std::byte> bytes,
 
 }  // namespace
 
-bool put(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
-         Line& line, Deadline deadline) {
+// Flat, as try_get() is: calls and what they pass in memory cost a put and a get 43 ns instead of 35.
+[[gnu::flatten]] bool put(ByteChannel& channel, std::span<const std::byte> bytes,
+                          const OutgoingCargo& cargo, Line& line, Deadline deadline) {
   hungry_gets = 0;
   if (cargo.descriptors.empty()) return put_when_possible(channel, bytes, cargo, line, deadline);
   return when_descriptors_have_room(

@@ -43,6 +43,8 @@ Guarded<OwnClaims>& own_claims() {
   return *claims;
 }
 
+[[maybe_unused]] const bool own_claims_are_made = made_at_load(own_claims);
+
 ProcessSlot& own_slot() { return table().slots[(this_process() & 0xffffffff) >> 1]; }
 
 Owned<Object>& take_entry(OwnClaims& own) {

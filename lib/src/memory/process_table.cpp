@@ -10,6 +10,7 @@
 #include "memory/object.hpp"
 
 #include "base/fork_lock.hpp"
+#include "base/immortal.hpp"
 #include "base/syscall.hpp"
 
 #include <kin/unique_fd.hpp>
@@ -109,6 +110,14 @@ void settle_in(Stamp stamp) noexcept {
   own_stamp.store(stamp);
 }
 
+// Held by a thread that makes this process a member of its family.
+ForkLock& first_use() {
+  static Immortal<ForkLock> lock;
+  return *lock;
+}
+
+[[maybe_unused]] const bool first_use_is_made = made_at_load(first_use);
+
 }  // namespace
 
 void ProcessTable::initialize() { sweep_lock.initialize(); }
@@ -122,8 +131,7 @@ Stamp this_process() {
     throw SystemError("kin: a process in another pid namespace than its family", EXDEV);
   }
   // The process that made the arena; or a child that found no free slot when it was born.
-  static ForkLock first_use;
-  const std::scoped_lock lock(first_use);
+  const std::scoped_lock lock(first_use());
   if (own_stamp.load() == 0) {
     sweep_some();
     const Stamp stamp = take_slot(::getpid(), State::live, all.births.fetch_add(1) + 1);

@@ -43,6 +43,8 @@ Family& family() {
   return *all;
 }
 
+[[maybe_unused]] const bool family_is_made = made_at_load(family);
+
 int held_read_end = -1;  // of this process's own life-line
 
 int code_from_status(int status) {

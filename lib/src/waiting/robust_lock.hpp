@@ -43,6 +43,12 @@ class RobustLock {
     return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline);
   }
 
+  /// Only where it is free and was left clean; false says nothing more.
+  bool lock_at_once() noexcept {
+    RobustList* own = RobustList::own();
+    return own != nullptr && own->take(mutex_);
+  }
+
   void make_consistent() noexcept { pthread_mutex_consistent(&mutex_); }
   /// Whether a thread holds it that the kernel has not marked as ended.
   [[nodiscard]] bool is_held() const noexcept;
@@ -56,11 +62,7 @@ class RobustLock {
   }
 
  private:
-  int take() noexcept {
-    RobustList* own = RobustList::own();
-    if (own != nullptr && own->take(mutex_)) return 0;
-    return take_by_glibc();
-  }
+  int take() noexcept { return lock_at_once() ? 0 : take_by_glibc(); }
   int take_by_glibc() noexcept;
   bool release_by_glibc() noexcept;
   std::optional<Found> lock_slowly(int result, Deadline deadline);
@@ -85,6 +87,7 @@ class RobustGuard {
   /// Waits for it so long; holds() tells.
   template <typename Recover>
   RobustGuard(RobustLock& lock, Deadline deadline, Recover&& recover) : lock_(&lock) {
+    if (lock.lock_at_once()) return;
     const auto found = lock.lock_until(deadline);
     if (!found) {
       lock_ = nullptr;
