@@ -2,7 +2,9 @@
 
 #include "memory/arena.hpp"
 
+#include "memory/descriptor_store.hpp"
 #include "memory/heap.hpp"
+#include "waiting/parking.hpp"
 
 #include "frame.hpp"
 #include "support/again.hpp"
@@ -72,10 +74,12 @@ TEST_SUITE("arena") {
     const std::size_t heap = offset_of(here.heap);
     const std::size_t processes = offset_of(here.processes);
     const std::size_t permits = offset_of(here.spin_permits);
+    const std::size_t descriptors = offset_of(here.descriptors);
     const std::size_t chunks = offset_of(here.chunks);
     CHECK(heap + kin::detail::HeapState::size_for(here.chunk_count) <= processes);
     CHECK(processes + sizeof(kin::detail::ProcessTable) <= permits);
-    CHECK(permits < chunks);
+    CHECK(permits + sizeof(kin::detail::SpinPermits) <= descriptors);
+    CHECK(descriptors + sizeof(kin::detail::DescriptorStoreState) <= chunks);
     CHECK(chunks % chunk_size == 0);
     CHECK(chunks + here.chunk_count * chunk_size <= here.all.size());
   }
