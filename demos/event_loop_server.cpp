@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// demo: an event loop on select, poll or epoll: an echo server whose events other processes send, with their handlers
+// demo: an echo server in an event loop, on select, poll or epoll; events bring their handlers along
 //
 // One process serves many clients without a thread for each: it asks the kernel which of its descriptors
 // are readable, and calls the handler of each. Sockets, pipes, queues and processes all have a descriptor.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// demo: the lost update: processes add to a number in a file and much of it is lost; with a lock nothing is
+// demo: the lost update: processes add to a number and much of it is lost; with a lock nothing is
 //
 // docs/lessons/lost_update.md goes with it. To add to a number takes three steps: read it, add, write it.
 // Between them other processes take theirs.

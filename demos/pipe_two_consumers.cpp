@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// demo: two consumers at one end of a pipe: what the system's own pipe does then, with and without a lock, and kin's
+// demo: two consumers at one end: of a pipe of bytes, without and with a lock, and of a pipe of messages
 //
 //   1. A pipe of the operating system carries bytes. A consumer reads how long a message is, and then the
 //      message; another that reads in between gets what was not meant for it.
