@@ -312,6 +312,8 @@ int End::fileno() const {
   return end.watch.get();
 }
 
+std::shared_ptr<const void> End::hold() const { return std::make_shared<Use>(open()); }
+
 bool End::is_ready() const {
   State& end = open();
   ByteChannel& channel = channel_in(end);

@@ -62,7 +62,9 @@ int make_bell(const Handle& handle) {
   UniqueFd bell =
       away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))));
   const int descriptors[] = {bell.get()};
-  if (!DescriptorStore::store(id, descriptors)) throw SystemError("eventfd", ENOSPC);
+  if (!DescriptorStore::store(id, descriptors)) {
+    throw SystemError("kin: no room among the descriptors on their way", ENOSPC);
+  }
   return keep_bell(handle, std::move(bell));
 }
 

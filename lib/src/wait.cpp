@@ -13,7 +13,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
+#include <type_traits>
 
 #include <poll.h>
 
@@ -34,6 +36,8 @@ class Wait {
       const int* plain = std::get_if<int>(&thing.source());
       int descriptor = plain != nullptr ? *plain : -1;
       with_channel(thing, [&](const auto& channel) {
+        if constexpr (std::is_same_v<decltype(channel), const End&>)
+          held_.push_back(channel.hold());
         descriptor = channel.descriptor();
         ++channels_;
       });
@@ -104,6 +108,7 @@ class Wait {
   std::span<const Waitable> things_;
   std::vector<pollfd> polled_;
   std::vector<bool> ready_;
+  std::vector<std::shared_ptr<const void>> held_;
   std::size_t channels_ = 0;
 };
 

@@ -50,7 +50,8 @@ class Queue {
   using value_type = T;
   class Iterator;
 
-  /// Without a bound: a put never waits.
+  /// Without a bound: a put never waits. (But for descriptors: about 500 messages that carry some can be
+  /// on their way in a family of processes; a put of one more waits until another is received.)
   Queue() : Queue(0) {}
   /// Holds `max_size` items at most; 0 means any number.
   explicit Queue(std::ptrdiff_t max_size) : Queue(max_size, detail::Channel::Kind::plain) {}
@@ -94,7 +95,8 @@ class Queue {
   /// A descriptor for select, poll and epoll, edge-triggered too: readable while there is an item, and
   /// after shutdown(). Only a hint, as another may be quicker: use try_get(). It belongs to this handle;
   /// don't read from it, and don't close it. From the first call on a put costs a system call where it
-  /// finds the queue empty. Throws SystemError when the kernel gives no descriptor.
+  /// finds the queue empty. Throws SystemError when the kernel gives no descriptor, or has no room to
+  /// keep it for the others: see Queue().
   [[nodiscard]] int fileno() const { return channel_.fileno(); }
 
   /// Nothing can be put any more, by anyone; what is in the queue can be taken. Again: nothing.

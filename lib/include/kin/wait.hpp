@@ -61,7 +61,7 @@ KIN_EXPORT std::vector<std::size_t> wait_any_until(std::span<const Waitable> thi
 ///
 /// Ready is a hint where others receive from the same queue or end: use try_get() and try_recv().
 /// Throws: std::invalid_argument when there is nothing to wait for; SystemError with EBADF for a
-/// descriptor that is not open; std::logic_error for an end that was closed, or that only sends.
+/// descriptor that is not open; std::logic_error for an end that was closed, also while this waits.
 /// Python: multiprocessing.connection.wait().
 [[nodiscard]] inline std::vector<std::size_t> wait_any(std::span<const Waitable> things) {
   return detail::wait_any_until(things, detail::Deadline::never());

@@ -42,7 +42,9 @@ class KIN_EXPORT End {
   [[nodiscard]] bool has(Ways way) const;
   [[nodiscard]] int fileno() const;
 
-  /// For wait_any, as in Channel. (At the end of the stream the descriptor shows POLLHUP.)
+  /// For wait_any, as in Channel. (At the end of the stream the descriptor shows POLLHUP.) The descriptors
+  /// stay open as long as what hold() returns, though another thread may close the end.
+  [[nodiscard]] std::shared_ptr<const void> hold() const;
   [[nodiscard]] bool is_ready() const;
   [[nodiscard]] int descriptor() const;
   void ask_for_bell() const;
