@@ -132,6 +132,7 @@ bool find_message(ByteChannel& channel, Line& line) {
     const Found found(first_segment(channel, head), head.position());
     if (!is_orphan(found.kind())) return true;
     commit(channel, head, found);
+    channel.room.notify();  // its writer waits for room for the rest of it
   }
 }
 
