@@ -68,6 +68,8 @@ struct End::State {
   // For is_time_to_look(). Several threads may change them; what is lost does not matter.
   std::atomic<std::uint32_t> sends = 0;
   std::atomic<std::uint32_t> closings_seen = 0;
+  // Nobody has the other end. Then nobody ever will: one in a message counts.
+  std::atomic<bool> peer_is_gone = false;
 
   State(Handle in_channel, Handle out_channel, UniqueFd own_socket) noexcept
       : in(std::move(in_channel)), out(std::move(out_channel)), socket(std::move(own_socket)) {}
@@ -151,7 +153,9 @@ class SocketLine final : public PipeLine {
 
   bool peer_is_gone() override {
     const Use use(end_);
-    return (look(0) & POLLHUP) != 0;
+    if ((look(0) & POLLHUP) == 0) return false;
+    end_.peer_is_gone.store(true, std::memory_order_relaxed);
+    return true;
   }
 
   bool sleep(Deadline deadline) override {
@@ -164,7 +168,7 @@ class SocketLine final : public PipeLine {
     const std::uint32_t sends = end_.sends.load(std::memory_order_relaxed) + 1;
     end_.sends.store(sends, std::memory_order_relaxed);
     const std::uint32_t closings = channel.closings.load(std::memory_order_relaxed);
-    if (sends % now_and_then != 0 &&
+    if (sends % now_and_then != 0 && !end_.peer_is_gone.load(std::memory_order_relaxed) &&
         closings == end_.closings_seen.load(std::memory_order_relaxed)) {
       return false;
     }
