@@ -5,6 +5,7 @@
 
 #include "channel/byte_channel.hpp"
 
+#include "channel/writer.hpp"
 #include "frame.hpp"
 #include "quiet_line.hpp"
 #include "support/again.hpp"
@@ -566,5 +567,17 @@ TEST_SUITE("byte_channel") {
       CHECK(pipe.channel().loading.get() == nullptr);
     }
     CHECK(traffic(pipe, 500, 1000, 10, 1));
+  }
+
+  TEST_CASE_FIXTURE(ChannelFrame,
+                    "who waits for room looks again when an end is closed somewhere") {
+    Pipe pipe(1);
+    REQUIRE(pipe.put(8));
+    kin::detail::Obstacle obstacle{.head_position = 0, .closings = 7};
+    pipe.channel().closings.store(7);
+    CHECK_FALSE(kin::detail::has_room(pipe.channel(), obstacle));
+    pipe.channel().closings.fetch_add(1);
+    CHECK(kin::detail::has_room(pipe.channel(), obstacle));
+    CHECK(pipe.get_all());
   }
 }

@@ -72,6 +72,7 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
   // Relaxed: written under this lock only.
   const Cursor tail(channel.tail.load(std::memory_order_relaxed));
   if (tail.is_shut_down()) throw QueueShutDown("put() after shutdown()");
+  obstacle.closings = channel.closings.load(std::memory_order_relaxed);
   if (is_full(channel, tail, Cursor(channel.head_seen.load(std::memory_order_relaxed)))) {
     look_at_head(channel);
     const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
@@ -134,6 +135,7 @@ bool has_room(const ByteChannel& channel, const Obstacle& obstacle) noexcept {
   const Cursor head(channel.head.load(std::memory_order_acquire));
   const Cursor tail(channel.tail.load(std::memory_order_acquire));
   if (tail.is_shut_down()) return true;
+  if (channel.closings.load(std::memory_order_relaxed) != obstacle.closings) return true;
   if (channel.most_items != 0) return !is_full(channel, tail, head);
   return !is_before(head.position(), obstacle.head_position);
 }

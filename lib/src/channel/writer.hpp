@@ -16,9 +16,11 @@ struct Draft {
   const OutgoingCargo* cargo = nullptr;
 };
 
-/// What a put has to wait for: the head at that position, or fewer items.
+/// What a put has to wait for: the head at that position, or fewer items. Or that an end is closed
+/// somewhere: perhaps nobody will make room any more.
 struct Obstacle {
   std::uint32_t head_position;
+  std::uint32_t closings;
 };
 
 /// Writes the record and commits; grows the ring as far as it may be. False where there is no room: then
