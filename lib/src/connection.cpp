@@ -34,7 +34,8 @@ ByteChannel& channel_of(const Handle& handle) {
   return static_cast<ByteChannel&>(handle.object_even_closed());
 }
 
-// For the counts of uses below, of all ends: they change only where somebody is about to sleep.
+// For the descriptors of all ends, and the counts of their uses: where somebody is about to sleep, or to
+// be woken.
 Guarded<int>& uses() {
   static Immortal<Guarded<int>> lock;
   return *lock;
@@ -122,9 +123,12 @@ class Use {
     });
   }
   ~Use() {
-    uses().with([this](int&) {
-      if (--end_.users == 0 && end_.is_closed.load()) end_.close_descriptors();
+    bool last = false;
+    uses().with([&](int&) {
+      last = --end_.users == 0 && end_.is_closed.load();
+      if (last) end_.close_descriptors();
     });
+    if (last) end_.tell_peers();
   }
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
@@ -138,17 +142,23 @@ class SocketLine final : public PipeLine {
  public:
   explicit SocketLine(End::State& end) noexcept : end_(end) {}
 
-  void ring() noexcept override {
-    // Full: then it is readable anyhow. Nobody there: then nobody sleeps.
-    static_cast<void>(::send(end_.socket.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
+  void ring() override {
+    uses().with([this](int&) {
+      if (!end_.socket) complain_closed();
+      // Full: then it is readable anyhow. Nobody there: then nobody sleeps.
+      static_cast<void>(::send(end_.socket.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
+    });
   }
 
   void silence() noexcept override {
-    char bytes[1];
-    while (::recv(end_.socket.get(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
-    }
-    std::uint64_t count = 0;
-    if (end_.own_bell) static_cast<void>(::read(end_.own_bell.get(), &count, sizeof count));
+    uses().with([this](int&) {
+      if (!end_.socket) return;
+      char bytes[1];
+      while (::recv(end_.socket.get(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+      }
+      std::uint64_t count = 0;
+      if (end_.own_bell) static_cast<void>(::read(end_.own_bell.get(), &count, sizeof count));
+    });
   }
 
   bool peer_is_gone() override {

@@ -33,8 +33,8 @@ void want_bell_once(ByteChannel& channel) noexcept;
 /// records that nobody rang for.
 bool want_bell_always(ByteChannel& channel);
 
-/// With the tail lock held, before a commit.
-void ring_before_commit(ByteChannel& channel, Line& line) noexcept;
+/// With the tail lock held, before a commit. What it throws is said at Line::ring().
+void ring_before_commit(ByteChannel& channel, Line& line);
 /// After the commit and a full fence, which an unlock is on x86.
 void ring_after_commit(ByteChannel& channel, Line& line) noexcept;
 

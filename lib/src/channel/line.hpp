@@ -10,8 +10,9 @@ struct ByteChannel;
 /// find what they want make no call.
 class Line {
  public:
-  /// Makes the descriptor that readers poll readable, in every process that has it.
-  virtual void ring() noexcept = 0;
+  /// Makes the descriptor that readers poll readable, in every process that has it. Throws
+  /// std::logic_error when another thread has closed this process's own.
+  virtual void ring() = 0;
   /// And no longer. With both locks of the channel held, which is empty.
   virtual void silence() noexcept = 0;
   /// While a put waits for room, again and again: throws when nobody will ever make any.

@@ -112,13 +112,13 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
     const std::size_t pad = (wanted - units - 1) * Cursor::unit;
     *segment->unit(tail.position()) = record_head(pad, RecordKind::pad);
   }
+  if (channel.bell.wanted.load(std::memory_order_relaxed) != Bell::no) {
+    ring_before_commit(channel, line);
+  }
   if (draft.cargo != nullptr) load(channel, *draft.cargo, at);
   std::uint64_t* record = segment->unit(at);
   record[0] = record_head(length, draft.kind);
   write_contents(channel, draft, record + 1);
-  if (channel.bell.wanted.load(std::memory_order_relaxed) != Bell::no) {
-    ring_before_commit(channel, line);
-  }
   if (draft.kind == RecordKind::last) {
     channel.streaming_to.store(noted(tail.position() + wanted));
   }
