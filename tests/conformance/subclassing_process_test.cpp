@@ -24,23 +24,28 @@ namespace {
 class Capitalizer : public kin::Process {
  public:
   std::optional<std::string> ask(const std::string& text) {
-    questions_.put(text);
-    return answers_.get_for(patience);
+    pipe_.first.send(text);
+    return pipe_.first.recv_for(patience);
   }
-  void stop() { questions_.shutdown(); }
+  void stop() {
+    pipe_.first.send(std::nullopt);
+    pipe_.first.close();
+    pipe_.second.close();
+  }
 
  private:
   void run() override {
-    for (std::string& text : questions_) {
-      for (char& letter : text) letter = static_cast<char>(std::toupper(letter));
-      answers_.put(text);
+    pipe_.first.close();
+    while (auto text = pipe_.second.recv()) {
+      for (char& letter : *text) letter = static_cast<char>(std::toupper(letter));
+      pipe_.second.send(*text);
       ++answered_;
     }
+    pipe_.second.close();
     if (answered_ != 2) throw std::runtime_error("asked another number of times");
   }
 
-  kin::Queue<std::string> questions_;
-  kin::Queue<std::string> answers_;
+  kin::Pipe<std::optional<std::string>, std::string> pipe_;
   int answered_ = 0;
 };
 
@@ -69,7 +74,6 @@ Ending ending_of(const std::function<void()>& body) {
 }  // namespace
 
 TEST_SUITE("subclassing_process") {
-  // With two queues in place of the pipe.
   TEST_CASE_FIXTURE(Trial, "test_subclassing") {
     Capitalizer child;
     child.start();

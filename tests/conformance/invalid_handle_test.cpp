@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Ends without a descriptor, against CPython's TestInvalidHandle.
+//
+// Fails when:
+//   look() in connection.cpp does not see POLLNVAL: test_invalid_handles
+
+#include "trial.hpp"
+
+#include <cerrno>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace trial;
+
+TEST_SUITE("invalid_handle") {
+  // An end can't be made from a number, only from nothing; but others may close its descriptor.
+  TEST_CASE_FIXTURE(Trial, "test_invalid_handles") {
+    const kin::Connection<int> nothing;
+    CHECK_THROWS_AS(static_cast<void>(nothing.poll()), std::logic_error);
+    CHECK_THROWS_AS(static_cast<void>(nothing.fileno()), std::logic_error);
+    static_assert(!std::is_constructible_v<kin::Connection<int>, int>);
+
+    CHECK(outcome([] {
+            const auto [reader, writer] = kin::SimplexPipe<int>();
+            const int fd = writer.fileno();
+            ::close(fd);
+            bool told = false;
+            try {
+              for (int i = 0; i < 1'000'000; ++i) writer.send(i);
+            } catch (const kin::SystemError& error) {
+              told = error.code().value() == EBADF;
+            }
+            expect(told);
+            expect(reader.recv() == 0);  // what was sent is there
+            // Something has to be there for the end to close.
+            const kin::UniqueFd other(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+            if (other.get() != fd) expect(::dup2(other.get(), fd) == fd);
+          }) == 0);
+  }
+}
