@@ -47,6 +47,12 @@ void commit(ByteChannel& channel, Cursor head, const Found& found) {
   channel.head.store(head.moved_to(found.end()).word(), std::memory_order_release);
 }
 
+// To writers that wait for room, in the middle of things.
+void tell_of_room(ByteChannel& channel) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // SYNC park: no unlock lies in between
+  channel.room.notify();
+}
+
 // Takes a message of one record.
 void take_whole(ByteChannel& channel, Cursor head, const Found& found, Sink sink) {
   const std::span<const std::byte> bytes = found.bytes(0);
@@ -81,7 +87,7 @@ void take_with_more(ByteChannel& channel, Cursor head, const Found& found, Sink 
 bool take_pieces(ByteChannel& channel, std::size_t offset, std::size_t total, Sink sink,
                  Line& line) {
   while (true) {
-    channel.room.notify();
+    tell_of_room(channel);
     while (!has_items(channel)) {
       if (!line.wait_for_piece(channel)) return false;
     }
@@ -132,7 +138,7 @@ bool find_message(ByteChannel& channel, Line& line) {
     const Found found(first_segment(channel, head), head.position());
     if (!is_orphan(found.kind())) return true;
     commit(channel, head, found);
-    channel.room.notify();  // its writer waits for room for the rest of it
+    tell_of_room(channel);  // its writer waits for room for the rest of it
   }
 }
 
@@ -184,6 +190,7 @@ bool has_message(ByteChannel& channel, Line& line) {
     const bool watched = (channel.bell.wanted.load(std::memory_order_relaxed) & Bell::always) != 0;
     if (watched && !has_items(channel)) silence_bell(channel, line);
     if (whole) return true;
+    tell_of_room(channel);
     if (cargo != nullptr) cargo->clear();
   }
   return false;
