@@ -9,12 +9,16 @@
 #include <kin/detail/archive.hpp>
 #include <kin/queue.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <signal.h>
+#include <sys/types.h>
 
 namespace crash {
 
@@ -33,19 +37,20 @@ kin::detail::Object& object_of(const T& handle) {
   return archive.cargo().handles.front().object_even_closed();
 }
 
+/// Of a queue, or of the end of a pipe that has one direction.
 template <typename T>
-kin::detail::ByteChannel& channel_of(const kin::Queue<T>& queue) {
-  return static_cast<kin::detail::ByteChannel&>(object_of(queue));
+kin::detail::ByteChannel& channel_of(const T& handle) {
+  return static_cast<kin::detail::ByteChannel&>(object_of(handle));
 }
 
 /// How many messages were ever put, and taken, by the commit words.
 template <typename T>
-std::uint32_t puts_into(const kin::Queue<T>& queue) {
-  return kin::detail::Cursor(channel_of(queue).tail.load()).count();
+std::uint32_t puts_into(const T& handle) {
+  return kin::detail::Cursor(channel_of(handle).tail.load()).count();
 }
 template <typename T>
-std::uint32_t gets_from(const kin::Queue<T>& queue) {
-  return kin::detail::Cursor(channel_of(queue).head.load()).count();
+std::uint32_t gets_from(const T& handle) {
+  return kin::detail::Cursor(channel_of(handle).head.load()).count();
 }
 
 /// Takes all that is in a queue; size() must have known how much that is.
@@ -77,6 +82,27 @@ inline void end_slice(const Moment& moment) {
 inline std::string rouse(const Moment& moment) {
   end_slice(moment);
   return moment.sleeper_answer();
+}
+
+/// What the processes of a round tell each other.
+struct Notes {
+  std::atomic<pid_t> pid;      // of the traced one
+  std::atomic<bool> got_it;    // it has the right message
+  std::atomic<bool> got_junk;  // it has another
+  std::atomic<pid_t> other;    // of one that falls asleep after it
+
+  void clear() {
+    pid = other = 0;
+    got_it = got_junk = false;
+  }
+};
+
+/// Waits, in another process, until a process sleeps.
+inline void wait_until_asleep(const std::atomic<pid_t>& pid) {
+  constexpr std::chrono::microseconds moment(300);
+  for (int seen = 0; seen < 3; std::this_thread::sleep_for(moment)) {
+    seen = pid != 0 && process_state(pid) == 'S' ? seen + 1 : 0;
+  }
 }
 
 /// The memory of the family, which must be in the end what it was in the beginning.
@@ -129,11 +155,9 @@ inline std::span<const std::byte> chunk_around(const void* block) {
   return {chunks + chunk * kin::detail::chunk_size, kin::detail::chunk_size / 4};
 }
 
-/// What a queue, its handles and its messages change: all queues and their first segments, the lists of
-/// handles, the processes, the heap.
-template <typename T>
-Ranges memory_around(const kin::Queue<T>& queue) {
-  const kin::detail::ByteChannel& channel = channel_of(queue);
+/// What a queue or pipe, its handles and its messages change: all channels and their first segments, the
+/// lists of handles, the processes, the heap.
+inline Ranges memory_around(const kin::detail::ByteChannel& channel) {
   const kin::detail::ProcessTable& processes = *kin::detail::arena().processes;
   return {chunk_around(&channel),
           chunk_around(channel.head_segment.get()),
@@ -142,6 +166,10 @@ Ranges memory_around(const kin::Queue<T>& queue) {
           memory_of(processes.sweep_lock),
           memory_of(processes.graveyard),
           memory_of(*kin::detail::arena().heap)};
+}
+template <typename T>
+Ranges memory_around(const T& handle) {
+  return memory_around(channel_of(handle));
 }
 
 }  // namespace crash

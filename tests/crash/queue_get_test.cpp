@@ -22,9 +22,11 @@
 using crash::At;
 using crash::drain;
 using crash::Moment;
+using crash::Notes;
 using crash::require;
 using crash::rouse;
 using crash::sweep_the_dead;
+using crash::wait_until_asleep;
 using crash::With;
 using namespace std::chrono_literals;
 
@@ -32,19 +34,6 @@ namespace {
 
 const std::string still_there = "still there";
 const std::string taken = "taken";
-
-/// What the processes of a round tell each other.
-struct Notes {
-  std::atomic<pid_t> pid;      // of the traced one
-  std::atomic<bool> got_it;    // it has the right message
-  std::atomic<bool> got_junk;  // it has another
-  std::atomic<pid_t> other;    // of one that falls asleep after it
-
-  void clear() {
-    pid = other = 0;
-    got_it = got_junk = false;
-  }
-};
 
 template <typename T>
 void prove_get(const std::string& name, T first, T second, bool anew) {
@@ -80,13 +69,6 @@ void prove_get(const std::string& name, T first, T second, bool anew) {
   });
   queue.reset();
   CHECK_NOTHROW(balance.require_unchanged());
-}
-
-/// Waits, in another process, until a process sleeps.
-void wait_until_asleep(const std::atomic<pid_t>& pid) {
-  for (int seen = 0; seen < 3; std::this_thread::sleep_for(300us)) {
-    seen = pid != 0 && crash::process_state(pid) == 'S' ? seen + 1 : 0;
-  }
 }
 
 }  // namespace

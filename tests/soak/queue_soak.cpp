@@ -3,10 +3,8 @@
 // Queues under fire: plain messages through a queue without a bound and through one of 16 items, and
 // strings of all lengths, which are serialized and make the ring grow.
 
+#include "string_load.hpp"
 #include "traffic.hpp"
-
-#include <cstddef>
-#include <string>
 
 namespace {
 
@@ -29,31 +27,6 @@ struct PlainLoad {
   }
 };
 
-struct StringLoad {
-  using Message = std::string;
-  static Message make(soak::Note note) {
-    std::string message(sizeof note, '\0');
-    std::memcpy(message.data(), &note, sizeof note);
-    message.resize(sizeof note + tail_of(note), static_cast<char>(note.check()));
-    return message;
-  }
-  static std::optional<soak::Note> read(const Message& message) {
-    soak::Note note{};
-    if (message.size() < sizeof note) return std::nullopt;
-    std::memcpy(&note, message.data(), sizeof note);
-    if (message != make(note)) return std::nullopt;
-    return note;
-  }
-
- private:
-  static std::size_t tail_of(soak::Note note) {
-    const std::uint64_t check = note.check();
-    if (check % 2000 == 0) return check / 7 % 300'000;
-    if (check % 50 == 0) return check / 7 % 20'000;
-    return check / 7 % 200;
-  }
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,6 +35,6 @@ int main(int argc, char** argv) {
   return soak::watch("queue_soak", options, [&] {
     soak::Traffic<PlainLoad>("plain", 0, 10'000).run(options, 0.4);
     soak::Traffic<PlainLoad>("bounded", 16, 0).run(options, 0.3);
-    soak::Traffic<StringLoad>("strings", 0, 500).run(options, 0.3);
+    soak::Traffic<soak::StringLoad<2000>>("strings", 0, 500).run(options, 0.3);
   });
 }

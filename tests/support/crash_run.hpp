@@ -70,6 +70,10 @@ struct Scenario {
   /// fast.
   std::function<std::vector<std::span<const std::byte>>()> watch = {};
 
+  /// Gives up, in the test process, what the traced process was forked with and the check is not to
+  /// have.
+  std::function<void()> let_go = [] {};
+
   /// What the other processes must be able to do while the traced one is stopped.
   std::function<void()> while_stopped = [] {};
 
@@ -91,6 +95,15 @@ struct Scenario {
   /// the first is in the sleep, with the waker coming too late, the second at the wake, before
   /// anything is done about it, and so on.
   std::function<void()> waker = {};
+
+  /// The operation runs at full speed until it has stored to a word (of 8 bytes, in shared memory) so
+  /// often. Kill points are counted from there on, and only so many of them.
+  struct Lead {
+    std::function<const void*()> word = {};
+    std::size_t stores = 0;
+    std::size_t window = 0;  ///< 0: to the end of the operation
+  };
+  Lead lead = {};
 
   /// The operation falls asleep and nobody wakes it: its last kill point.
   bool blocks = false;

@@ -50,11 +50,15 @@ std::string Round::play() {
     die_first();
   }
   Stepper victim(scenario_.recovery ? scenario_.recovery : scenario_.operation);
+  scenario_.let_go();
   if (scenario_.waker) {
     fall_asleep(victim);
   }
   if (scenario_.waker && point_.step > 0) {
     begin_waker();
+  }
+  if (scenario_.lead.word) {
+    lead_in(victim);
   }
   walk(victim, scenario_.at, point_.step, moment_.step);
   moment_.completed = victim.state() == Stepper::State::finished;
@@ -111,6 +115,20 @@ void Round::fall_asleep(Stepper& victim) {
     require(victim.state() == Stepper::State::stepping && Clock::now() < until,
             "the operation does not fall asleep");
   } while (victim.step() != Stepper::State::asleep);
+}
+
+void Round::lead_in(Stepper& victim) {
+  const Stepper::CloseUp watching(victim);
+  const auto until = deadline();
+  const void* const word = scenario_.lead.word();
+  for (std::size_t stores = 0; stores < scenario_.lead.stores;) {
+    switch (victim.run_to_store(word)) {
+      case Stepper::State::stepping: ++stores; break;
+      case Stepper::State::asleep: give_up_after(until, victim); break;
+      default: throw std::runtime_error("the operation ended before its kill points");
+    }
+  }
+  victim.run_to_store(nullptr);
 }
 
 /// Brings a traced process to the kill point `goal`, or to its end if that comes first, and

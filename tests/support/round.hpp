@@ -79,6 +79,7 @@ class Round {
   void begin_waker();
   void die_first();
   void fall_asleep(Stepper& victim);
+  void lead_in(Stepper& victim);
   void walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed);
   void give_up_after(Clock::time_point until, Stepper& victim);
   void go_on(Stepper& victim);

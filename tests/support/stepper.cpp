@@ -51,6 +51,19 @@ std::uintptr_t program_counter(pid_t pid) {
 
 bool is_system_call(const Instruction& code) { return code == Instruction{0x0f, 0x05}; }
 
+/// Makes stores of the process to a word of 8 bytes trap; to none: nullptr.
+bool watch(pid_t pid, const void* word) {
+  constexpr std::uintptr_t on_stores_of_8_bytes = 1U | 1U << 16 | 2U << 18;
+  const auto set = [&](std::size_t index, std::uintptr_t value) {
+    return ptrace(PTRACE_POKEUSER, pid, offsetof(user, u_debugreg) + index * sizeof value, value) ==
+           0;
+  };
+  if (word == nullptr) {
+    return set(7, 0);
+  }
+  return set(0, reinterpret_cast<std::uintptr_t>(word)) && set(7, on_stores_of_8_bytes);
+}
+
 #elif defined(__aarch64__)
 
 using Instruction = std::array<unsigned char, 4>;
@@ -65,6 +78,8 @@ std::uintptr_t program_counter(pid_t pid) {
 bool is_system_call(const Instruction& code) {
   return code == Instruction{0x01, 0x00, 0x00, 0xd4};  // svc #0
 }
+
+bool watch(pid_t, const void*) { return false; }
 
 #else
 #error "single steps are known on x86-64 and aarch64 only"
@@ -222,6 +237,28 @@ Stepper::State Stepper::stands(int status) {
 Stepper::State Stepper::step() { return advance(PTRACE_SINGLESTEP); }
 
 Stepper::State Stepper::run_to_system_call() { return advance(PTRACE_SYSCALL); }
+
+Stepper::State Stepper::run_to_store(const void* word) {
+  if (in_flight_) {
+    return advance(PTRACE_CONT);
+  }
+  if (machine::watch(pid_, word)) {
+    return word == nullptr ? state_ : advance(PTRACE_CONT);
+  }
+  if (word == nullptr) {
+    return state_;
+  }
+  std::uint64_t before = 0;
+  std::uint64_t now = 0;
+  std::memcpy(&before, word, sizeof before);
+  do {
+    if (step() != State::stepping) {
+      return state_;
+    }
+    std::memcpy(&now, word, sizeof now);
+  } while (now == before);
+  return state_;
+}
 
 Stepper::State Stepper::advance(int request) {
   if (!in_flight_) {

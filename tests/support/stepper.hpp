@@ -75,6 +75,11 @@ class Stepper {
   /// Executes whatever comes before the next system call, at full speed. Needs a CloseUp.
   State run_to_system_call();
 
+  /// Executes whatever comes up to a store of its own to a word of 8 bytes, at full speed where the
+  /// processor can watch a word. The same word again and again; nullptr ends it, and executes nothing.
+  /// Needs a CloseUp.
+  State run_to_store(const void* word);
+
   /// The address of the next instruction; of a killed or stopped child, where that met it.
   std::uintptr_t program_counter() const;
 
