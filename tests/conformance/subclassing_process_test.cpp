@@ -5,7 +5,7 @@
 // Fails when:
 //   live() leaves the code of an exception 0, or does not print_uncaught(): test_sys_exit,
 //     test_stderr_flush
-//   ByteChannel's get() waits with Deadline::passed(): test_subclassing
+//   receive() in stream.cpp looks once and does not wait: test_subclassing
 
 #include "trial.hpp"
 

@@ -5,7 +5,7 @@
 // Fails when:
 //   wait_any_until() looks once and does not wait: test_wait_timeout, test_wait_integer, both slow
 //     ones
-//   is_news() does not look for POLLHUP: test_wait
+//   is_news() does not look for POLLHUP: test_wait, test_wait_slow
 
 #include "trial.hpp"
 
