@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
-#include <type_traits>
 
 #include <poll.h>
 
@@ -36,8 +35,6 @@ class Wait {
       const int* plain = std::get_if<int>(&thing.source());
       int descriptor = plain != nullptr ? *plain : -1;
       with_channel(thing, [&](const auto& channel) {
-        if constexpr (std::is_same_v<decltype(channel), const End&>)
-          held_.push_back(channel.hold());
         descriptor = channel.descriptor();
         ++channels_;
       });
@@ -57,6 +54,14 @@ class Wait {
       });
     }
     return found;
+  }
+
+  /// Before sleeping: from now on no thread of this process closes what is polled.
+  void hold_descriptors() {
+    for (const Waitable& thing : things_) {
+      const auto* end = std::get_if<End>(&thing.source());
+      if (end != nullptr) held_.push_back(end->hold());
+    }
   }
 
   void ask_for_bells() const {
@@ -127,6 +132,7 @@ std::vector<std::size_t> wait_any_until(std::span<const Waitable> things, Deadli
   if (!found && !deadline.is_passed_from_start() && wait.is_worth_spinning()) {
     found = spin([&] { return wait.look(); }, deadline, nullptr);
   }
+  if (!found && !deadline.has_passed()) wait.hold_descriptors();
   while (!found && !deadline.has_passed()) {
     wait.ask_for_bells();
     found = wait.look() || wait.poll(milliseconds_for(deadline));
