@@ -34,5 +34,23 @@ OwnerDied::OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size
 OwnerDied::~OwnerDied() = default;
 DeadlockError::~DeadlockError() = default;
 SerializationError::~SerializationError() = default;
+TimeoutError::~TimeoutError() = default;
+CancelledError::~CancelledError() = default;
+InvalidStateError::~InvalidStateError() = default;
+
+RemoteError::RemoteError(std::string type_name, std::string message, pid_t pid)
+    : Error(type_name + (message.empty() ? "" : ": " + message) + " (in process " +
+            std::to_string(pid) + ")"),
+      type_name_(std::move(type_name)),
+      message_(std::move(message)),
+      pid_(pid) {}
+
+RemoteError::~RemoteError() = default;
+
+WorkerDied::WorkerDied(const std::string& what, pid_t pid, int exit_code)
+    : Error(what), pid_(pid), exit_code_(exit_code) {}
+
+WorkerDied::~WorkerDied() = default;
+BrokenPool::~BrokenPool() = default;
 
 }  // namespace kin

@@ -128,4 +128,98 @@ class KIN_EXPORT SerializationError : public Error {
   ~SerializationError() override;
 };
 
+/// The time limit of a task, or of the next result of a range, is over.
+/// What a single call waits for at most stands in its return type instead: get_for().
+/// Python: TimeoutError.
+class KIN_EXPORT TimeoutError : public Error {
+ public:
+  using Error::Error;
+  TimeoutError(const TimeoutError&) = default;
+  TimeoutError& operator=(const TimeoutError&) = default;
+  ~TimeoutError() override;
+};
+
+/// The task was cancelled, so there is no result.
+/// Python: concurrent.futures.CancelledError.
+class KIN_EXPORT CancelledError : public Error {
+ public:
+  using Error::Error;
+  CancelledError(const CancelledError&) = default;
+  CancelledError& operator=(const CancelledError&) = default;
+  ~CancelledError() override;
+};
+
+/// A future can't do that in the state in which it is.
+/// Python: concurrent.futures.InvalidStateError.
+class KIN_EXPORT InvalidStateError : public Error {
+ public:
+  using Error::Error;
+  InvalidStateError(const InvalidStateError&) = default;
+  InvalidStateError& operator=(const InvalidStateError&) = default;
+  ~InvalidStateError() override;
+};
+
+/// An exception that was thrown in another process.
+///
+/// It is nested in what arrives here as its own type, and tells where that comes from; what has no
+/// type to arrive as is a RemoteError itself.
+///
+///     try {
+///       int answer = future.get();
+///     } catch (const std::out_of_range& error) {
+///       try {
+///         std::rethrow_if_nested(error);
+///       } catch (const kin::RemoteError& remote) {
+///         std::cerr << remote.what() << '\n';  // std::out_of_range: ... (in process 4711)
+///       }
+///     }
+///
+/// Python: multiprocessing.pool.RemoteTraceback, which is the __cause__ of what arrives.
+class KIN_EXPORT RemoteError : public Error {
+ public:
+  RemoteError(std::string type_name, std::string message, pid_t pid);
+  RemoteError(const RemoteError&) = default;
+  RemoteError& operator=(const RemoteError&) = default;
+  ~RemoteError() override;
+
+  /// As it is written in a program: std::out_of_range.
+  [[nodiscard]] const std::string& type_name() const noexcept { return type_name_; }
+  /// What what() said there, or the text or number that was thrown; empty if there is none.
+  [[nodiscard]] const std::string& message() const noexcept { return message_; }
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+
+ private:
+  std::string type_name_;
+  std::string message_;
+  pid_t pid_;
+};
+
+/// The worker that ran the task died of it, or was killed while it ran it.
+/// Python: concurrent.futures.process.BrokenProcessPool; but here only its own task fails.
+class KIN_EXPORT WorkerDied : public Error {
+ public:
+  WorkerDied(const std::string& what, pid_t pid, int exit_code);
+  WorkerDied(const WorkerDied&) = default;
+  WorkerDied& operator=(const WorkerDied&) = default;
+  ~WorkerDied() override;
+
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  /// n for exit(n), -s for signal s, as Process::exit_code().
+  [[nodiscard]] int exit_code() const noexcept { return exit_code_; }
+
+ private:
+  pid_t pid_;
+  int exit_code_;
+};
+
+/// The pool can't run tasks any more: its workers can't be started.
+/// Python: concurrent.futures.BrokenExecutor.
+class KIN_EXPORT BrokenPool : public Error {
+ public:
+  using Error::Error;
+  BrokenPool(const BrokenPool&) = default;
+  BrokenPool& operator=(const BrokenPool&) = default;
+  ~BrokenPool() override;
+};
+
 }  // namespace kin
