@@ -67,9 +67,9 @@ class Store {
     // The next one that is allocated is another, and has nothing of a previous life in it.
     allocate(most - 1);
     require_distinct();
-    const std::span block(place(most - 1).address(), size_);
-    require(Heap::is_run(size_) || std::all_of(block.begin(), block.end(),
-                                               [](std::byte byte) { return byte == std::byte{}; }),
+    const std::span block(place(most - 1).address(),
+                          Heap::is_run(size_) ? Heap::front_of_run : size_);
+    require(std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{}; }),
             "a block is not zero");
     std::fill_n(block.begin(), std::min<std::size_t>(size_, 64), std::byte{0xff});
     free(most - 1);

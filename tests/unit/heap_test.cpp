@@ -87,6 +87,20 @@ TEST_SUITE("heap") {
     }
   }
 
+  TEST_CASE_FIXTURE(HeapFrame, "the front of a run is zeroed, whatever was there") {
+    constexpr std::size_t size = 100'000;
+    Place place{};
+    std::byte* const block = Heap::allocate_into(place, size);
+    CHECK(all_are({block, Heap::front_of_run}, std::byte{0}));
+    Heap::free_from(place);
+    // As if the kernel had refused to discard it.
+    kin::detail::populate(block, size);
+    std::memset(block, 0xff, size);
+    REQUIRE(Heap::allocate_into(place, size) == block);
+    CHECK(all_are({block, Heap::front_of_run}, std::byte{0}));
+    Heap::free_from(place);
+  }
+
   TEST_CASE_FIXTURE(HeapFrame, "blocks do not overlap") {
     std::mt19937 random(1);
     std::uniform_int_distribution<std::size_t> any_size(1, 40'000);

@@ -12,20 +12,13 @@ namespace kin::detail {
 void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position) {
   const std::size_t size = sizeof(Cargo) + outgoing.handles.size() * sizeof(Object*);
   std::byte* block = Heap::allocate_into(place, size);
-  try {
-    if (Heap::is_run(size)) populate(block, size);
-  } catch (...) {
-    Heap::free_from(place);  // nobody may look into it
-    throw;
-  }
+  // If killed here, or when this throws: unloading finds neither objects nor descriptors.
+  if (Heap::is_run(size)) populate(block, size);
   Cargo& cargo = *place;
   cargo.position = position;
-  cargo.count = 0;
-  cargo.descriptors.store(0);
   for (const Handle& handle : outgoing.handles) {
     Object& object = handle.object_even_closed();
-    ++cargo.count;
-    cargo.objects().back() = &object;
+    cargo.add(object);
     // If killed here: unloading looks for a cell with this stamp and finds none.
     take_cell(object, cargo.stamp());
   }
@@ -51,9 +44,7 @@ void unload_cargo(Owned<Cargo>& place) {
   discard_descriptors(*cargo);
   {
     const SweepGuard guard;
-    for (Object* object : cargo->objects()) {
-      if (object != nullptr) drop_cells(*object, cargo->stamp(), guard);
-    }
+    for (Object* object : cargo->objects()) drop_cells(*object, cargo->stamp(), guard);
   }
   Heap::free_from(place);
 }
@@ -62,9 +53,7 @@ void unload_cargo_while_destroying(Owned<Cargo>& place) {
   Cargo* cargo = place.get();
   if (cargo == nullptr) return;
   discard_descriptors(*cargo);
-  for (Object* object : cargo->objects()) {
-    if (object != nullptr) drop_cells_while_destroying(*object, cargo->stamp());
-  }
+  for (Object* object : cargo->objects()) drop_cells_while_destroying(*object, cargo->stamp());
   Heap::free_from(place);
 }
 

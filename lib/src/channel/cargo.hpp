@@ -16,14 +16,21 @@ namespace kin::detail {
 /// descriptors are in the descriptor store.
 struct Cargo {
   std::uint32_t position;  // of the record, in its ring's units: tells whether it was put, or taken
-  std::uint32_t count;     // of the objects, whose addresses stand behind this
+  std::atomic<std::uint32_t> count;        // of the objects, whose addresses stand behind this
   std::atomic<std::uint64_t> descriptors;  // what they are stored by; 0: there are none
 
   [[nodiscard]] std::span<Object*> objects() noexcept {
-    return {reinterpret_cast<Object**>(this + 1), count};
+    return {reinterpret_cast<Object**>(this + 1), count.load()};
+  }
+  /// Each address before it is counted: so a death leaves none that is not one.
+  void add(Object& object) noexcept {
+    const std::uint32_t index = count.load();
+    reinterpret_cast<Object**>(this + 1)[index] = &object;
+    count.store(index + 1);
   }
   [[nodiscard]] Stamp stamp() const noexcept { return reinterpret_cast<Stamp>(this) | 2; }
 };
+static_assert(sizeof(Cargo) <= Heap::front_of_run);  // so zero from the first, and safe to unload
 
 /// The descriptor store has no room: let go of all locks, wait a little, and try again.
 struct NoRoomForDescriptors {};

@@ -24,13 +24,7 @@ constexpr std::size_t segment_size(std::uint32_t units) {
 
 Segment& allocate_segment(Owned<Segment>& place, std::uint32_t base, std::uint32_t units) {
   const bool is_run = Heap::is_run(segment_size(units));
-  std::byte* block = Heap::allocate_into(place, segment_size(units));
-  try {
-    if (is_run) populate(block, Segment::header_size);
-  } catch (...) {
-    Heap::free_from(place);
-    throw;
-  }
+  Heap::allocate_into(place, segment_size(units));
   Segment& segment = *place;
   segment.base = base;
   segment.mask = units - 1;

@@ -28,6 +28,7 @@ struct Segment {
            ((position - base) & mask);
   }
 };
+static_assert(sizeof(Segment) <= Heap::front_of_run);  // so the pages of its own fields are there
 
 /// Fills `place` with the first segment of a channel.
 Segment& allocate_first_segment(Owned<Segment>& place);

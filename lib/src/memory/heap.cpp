@@ -271,6 +271,9 @@ std::byte* Heap::allocate_run(Place& place, std::size_t size) {
   std::byte* block = nullptr;
   take_run(count, run_word(count), [&](std::size_t index) {
     block = arena().chunks + index * chunk_size;
+    // Freed runs are discarded, but the kernel may refuse that, of locked memory for one.
+    populate(block, front_of_run);
+    std::memset(block, 0, front_of_run);
     announce(heap.run_intent, Intent::Action::allocate, block, place);
   });
   // If killed here: recover_runs() finds the place empty and ends the run.

@@ -94,10 +94,12 @@ class Heap {
   /// What a block of these kinds has room for.
   static constexpr std::uint32_t channel_size = 768;
   static constexpr std::uint32_t lock_size = 256;
+  /// What of a run is zeroed: who finds a place filled by one that was killed may read that much.
+  static constexpr std::size_t front_of_run = 128;
 
   /// Fills `place` with a block of at least `size` bytes, aligned to 32, and returns its address. A
-  /// place that is filled already is left as it is. Cells are zeroed; runs (above 16 KiB) are not,
-  /// and their pages are had only when populate() asks for them.
+  /// place that is filled already is left as it is. Cells are zeroed; of runs (above 16 KiB) only the
+  /// front is, before the place names it, and the other pages are had only when populate() asks for them.
   static std::byte* allocate_into(Place& place, std::size_t size,
                                   BlockKind kind = BlockKind::plain);
   /// Gives the block back and clears `place`; nothing to do when it is clear.
