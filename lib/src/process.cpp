@@ -11,6 +11,7 @@
 #include "base/function_ref.hpp"
 #include "base/guarded.hpp"
 #include "base/immortal.hpp"
+#include "base/readable_type.hpp"
 #include "base/signal_mask.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
@@ -26,7 +27,6 @@
 #include <exception>
 #include <iostream>
 #include <stdexcept>
-#include <typeinfo>
 #include <cxxabi.h>
 
 #include <csignal>
@@ -75,36 +75,12 @@ void fill_closed_stdio() {
   }
 }
 
-std::string readable_type(const std::type_info& type) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
-  return text ? text.get() : type.name();
-}
-
-// Called while an exception is being handled.
-std::string describe_exception() {
-  const std::type_info* type = abi::__cxa_current_exception_type();
-  std::string text = type == nullptr ? "unknown" : readable_type(*type);
-  try {
-    throw;
-  } catch (const std::exception& error) {
-    text += std::string(": ") + error.what();
-  } catch (const std::string& error) {
-    text += ": " + error;
-  } catch (const char* error) {
-    text += std::string(": ") + error;
-  } catch (...) {  // NOLINT(bugprone-empty-catch): the type is all that is known
-  }
-  return text;
-}
-
 void print_uncaught() noexcept {
   detail::flush_streams();  // what it had printed before comes before
   try {
     detail::print_to_stderr("Process " + self().name + " (pid " + std::to_string(::getpid()) +
-                            "): uncaught exception of type " + describe_exception() + "\n");
-  } catch (...) {  // no memory, or a what() that throws
+                            "): uncaught exception of type " + detail::describe_exception() + "\n");
+  } catch (...) {  // no memory
     detail::print_to_stderr("uncaught exception in a child process\n");
   }
 }
