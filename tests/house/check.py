@@ -40,6 +40,7 @@ DETAIL = {
     "codec_values.hpp": "serialize",
     "deadline.hpp": "base",
     "end.hpp": "connection",
+    "exception_type.hpp": "serialize",
     "export.hpp": "base",
     "handle.hpp": "memory",
     "members.hpp": "serialize",

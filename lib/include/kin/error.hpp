@@ -161,8 +161,8 @@ class KIN_EXPORT InvalidStateError : public Error {
 
 /// An exception that was thrown in another process.
 ///
-/// It is nested in what arrives here as its own type, and tells where that comes from; what has no
-/// type to arrive as is a RemoteError itself.
+/// It is nested in what arrives here as its own type, and tells where that comes from. What has no
+/// type to arrive as (see register_exception() in kin/serialize.hpp) is a RemoteError itself.
 ///
 ///     try {
 ///       int answer = future.get();

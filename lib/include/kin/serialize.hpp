@@ -79,6 +79,29 @@ concept Plain = std::is_trivially_copyable_v<T> && is_plain<std::remove_cv_t<T>>
 template <typename T>
 concept Sendable = detail::can_travel<T>();
 
+/// Has exceptions of the type T, thrown in another process, arrive as what they are. Those of the
+/// standard library and of kin do so without it; what is not registered arrives as a RemoteError.
+///
+///     class ParseError : public std::runtime_error {
+///      public:
+///       using std::runtime_error::runtime_error;
+///     };
+///     kin::register_exception<ParseError>();  // before the pool or the process is made
+///
+/// What it is made from:
+///
+/// - A class below std::exception with a constructor from `const std::string&` or `const char*`: from
+///   what what() says. If it has other members too, they arrive by its `serialize`, or not at all.
+/// - Any other Sendable type: from all its members.
+/// - A class below std::exception without members: by its default constructor.
+///
+/// Meant is exactly T: derived classes are registered by themselves. The RemoteError that says where
+/// it comes from is nested in it, as by std::throw_with_nested(), unless T is final or not a class.
+/// Sharing: thread-safe.
+/// After fork: the child has what was registered before. Both processes have to know T.
+template <typename T>
+void register_exception();
+
 }  // namespace kin
 
 #include <kin/detail/sendable.hpp>

@@ -295,3 +295,6 @@ consteval void require_sendable() {
 }
 
 }  // namespace kin::detail
+
+// register_exception(); it needs all of the above.
+#include <kin/detail/exception_type.hpp>
