@@ -32,6 +32,7 @@ LAYERS = [
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
     "archive.hpp": "serialize",
+    "callable.hpp": "serialize",
     "cargo.hpp": "memory",
     "channel.hpp": "queue",
     "codec.hpp": "serialize",
@@ -44,6 +45,8 @@ DETAIL = {
     "export.hpp": "base",
     "handle.hpp": "memory",
     "members.hpp": "serialize",
+    "partial.hpp": "serialize",
+    "portable.hpp": "serialize",
     "sendable.hpp": "serialize",
 }
 

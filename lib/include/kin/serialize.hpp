@@ -34,6 +34,7 @@
 ///       };
 ///
 /// Pointers to functions and to members travel as addresses: all kin run the same program image.
+/// A function with what it is to be called with travels as a partial().
 /// Pointers to objects, references, iterators and views do not travel: they would point into the
 /// memory of another process. (A `serialize` of yours may archive a pointer that owns its object;
 /// it stands for the object then, as Boost's manual says.)
@@ -47,6 +48,8 @@ template <typename T>
 consteval bool looks_plain();
 template <typename T>
 consteval bool can_travel();
+template <typename T>
+struct Codec;
 }  // namespace detail
 
 /// Whether T is copied byte for byte. Found out for numbers, enums, arrays and aggregates; other

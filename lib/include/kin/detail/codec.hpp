@@ -229,6 +229,7 @@ struct Codec<boost::serialization::library_version_type>
 
 }  // namespace kin::detail
 
+#include <kin/detail/callable.hpp>
 #include <kin/detail/codec_containers.hpp>
 #include <kin/detail/codec_pointers.hpp>
 #include <kin/detail/codec_values.hpp>

@@ -296,5 +296,6 @@ consteval void require_sendable() {
 
 }  // namespace kin::detail
 
-// register_exception(); it needs all of the above.
+// register_exception() and partial(); they need all of the above.
 #include <kin/detail/exception_type.hpp>
+#include <kin/detail/portable.hpp>
