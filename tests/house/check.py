@@ -23,7 +23,7 @@ LAYERS = [
     ["serialize", "wire"],
     ["connection", "sync", "shared", "queue"],
     ["process", "wait"],
-    ["future", "nursery"],
+    ["progress", "future", "nursery"],
     ["pool"],
     ["executor", "manager"],
     ["kin"],
@@ -32,7 +32,9 @@ LAYERS = [
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
     "archive.hpp": "serialize",
+    "arrivals.hpp": "future",
     "callable.hpp": "serialize",
+    "callback.hpp": "base",
     "cargo.hpp": "memory",
     "channel.hpp": "queue",
     "codec.hpp": "serialize",
@@ -41,17 +43,29 @@ DETAIL = {
     "codec_values.hpp": "serialize",
     "deadline.hpp": "base",
     "end.hpp": "connection",
+    "engine.hpp": "pool",
     "exception_type.hpp": "serialize",
     "export.hpp": "base",
     "handle.hpp": "memory",
+    "local_task.hpp": "future",
     "members.hpp": "serialize",
+    "outcomes.hpp": "future",
     "partial.hpp": "serialize",
     "portable.hpp": "serialize",
+    "process_chunks.hpp": "pool",
+    "process_engine.hpp": "pool",
+    "process_tasks.hpp": "pool",
+    "result_range.hpp": "pool",
     "sendable.hpp": "serialize",
+    "task.hpp": "future",
+    "task_context.hpp": "nursery",
+    "thread_engine.hpp": "pool",
+    "zip.hpp": "pool",
 }
 
 # What a part is called when its file's name is not its own.
 PART_OF = {
+    "local_task": "future",
     "worker": "nursery",
     "server": "manager",
 }

@@ -5,8 +5,12 @@
 
 #include <kin/connection.hpp>
 #include <kin/error.hpp>
+#include <kin/executor.hpp>
+#include <kin/future.hpp>
 #include <kin/log.hpp>
+#include <kin/pool.hpp>
 #include <kin/process.hpp>
+#include <kin/progress.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
 #include <kin/sync.hpp>

@@ -27,7 +27,7 @@ namespace {
 ProcessTable& table() { return *arena().processes; }
 Graveyard& graveyard() { return table().graveyard; }
 
-std::array<Destroyer, 3> destroyers{};
+std::array<Destroyer, 4> destroyers{};
 
 // An object could not be destroyed. To be told where no lock is held: a log sink may do anything.
 thread_local bool has_left_lock = false;
@@ -196,7 +196,9 @@ Claim::~Claim() {
 std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,
                                    FunctionRef<void(Object&)> initialize) {
   const Stamp own_stamp = this_process();
-  const auto block_kind = kind == ObjectKind::channel ? BlockKind::channel : BlockKind::lock;
+  const auto block_kind = kind == ObjectKind::channel ? BlockKind::channel
+                          : kind == ObjectKind::lock  ? BlockKind::lock
+                                                      : BlockKind::plain;
   // The lock is held over every fork: no child is born between `made` and the handle.
   return own_claims().with([&](OwnClaims& own) {
     Owned<Object>& entry = take_entry(own);

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+// Chunks of a map as messages to a worker and back.
+//
+// A chunk's message is a ChunkHead, the function if it is bytes only, and the items: as an array where
+// they are plain, else in an archive. A function that needs an archive is written once, as the
+// arguments of a task that is held and never run; its chunks name that one.
+
+#include <kin/detail/outcomes.hpp>
+#include <kin/detail/process_tasks.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace kin::detail {
+
+struct ChunkHead {
+  std::uint64_t count;
+  void* function;  // the address of the held task's context; null: it follows
+};
+
+/// The chunks of one map. With `star` an item is a tuple of the function's arguments.
+template <typename F, typename T, bool star>
+class ProcessChunks {
+ public:
+  using Item = T;
+  using Result = ItemResult<star, F, T>;
+
+  ProcessChunks(ProcessEngine& engine, const TaskLimits& limits, const F& function)
+      : engine_(engine), limits_(limits), function_(function) {
+    engine.check(function);
+    if constexpr (!is_bytes_only<F>) {
+      const BorrowedBuffers buffers;
+      save_function(buffers->out, function);
+      shared_ = engine.hold(nullptr, buffers->out.bytes(), buffers->out.cargo(), {}, typeid(F));
+    }
+  }
+
+  /// A chunk whose first exception is the whole chunk's; see append().
+  [[nodiscard]] TaskRef hold(std::span<const T> items) const { return hold_for(run_whole, items); }
+  /// A chunk of items that go their own ways; see outcomes().
+  [[nodiscard]] TaskRef hold_each(std::span<const T> items) const {
+    return hold_for(run_each_item, items);
+  }
+  /// What the chunks of hold() need as long as they are not over.
+  [[nodiscard]] const TaskRef& shared() const noexcept { return shared_; }
+
+  /// Adds the results of a chunk that finished.
+  template <typename Results>
+  static void append(Task& chunk, Results& results) {
+    if constexpr (!std::is_void_v<Result>) {
+      IncomingCargo cargo;
+      const std::span<const std::byte> bytes = chunk.message(cargo);
+      if constexpr (Plain<Result>) {
+        const auto* first = reinterpret_cast<const Result*>(bytes.data());
+        results.insert(results.end(), first, first + bytes.size() / sizeof(Result));
+      } else {
+        InArchive in(bytes, cargo);
+        for (std::size_t left = in.load_length(1); left != 0; --left) {
+          results.push_back(decode_next<Result>(in));
+        }
+        in.finish();
+      }
+    }
+  }
+
+  static Outcomes<Result> outcomes(Task& chunk) {
+    IncomingCargo cargo;
+    const std::span<const std::byte> bytes = chunk.message(cargo);
+    Outcomes<Result> all;
+    if (bytes.size() < sizeof(std::uint64_t)) InArchive::complain_short();
+    if constexpr (Plain<ValueOf<Result>>) {
+      if (from_bytes<std::uint64_t>(bytes.data()) == 0) {
+        // No archive where nothing went wrong.
+        const std::span<const std::byte> values = bytes.subspan(sizeof(std::uint64_t));
+        all.values.resize(values.size() / sizeof(ValueOf<Result>));
+        if (!values.empty()) std::memcpy(all.values.data(), values.data(), values.size());
+        return all;
+      }
+    }
+    InArchive in(bytes, cargo);
+    all.failures.resize(in.load_length(1));
+    for (auto& [place, exception] : all.failures) {
+      place = in.load_length(1);
+      exception = load_exception(in);
+    }
+    if constexpr (Plain<ValueOf<Result>>) {
+      all.values.resize(in.remaining() / sizeof(ValueOf<Result>));
+      in.load_binary(all.values.data(), in.remaining());
+    } else {
+      for (std::size_t left = in.load_length(1); left != 0; --left) {
+        all.values.push_back(decode_next<Result>(in));
+      }
+    }
+    return all;
+  }
+
+ private:
+  static constexpr std::size_t alignment = 16;
+  static constexpr std::size_t aligned(std::size_t size) {
+    return (size + alignment - 1) / alignment * alignment;
+  }
+  static constexpr std::size_t front =
+      aligned(sizeof(ChunkHead)) + (is_bytes_only<F> ? aligned(function_size<F>) : 0);
+
+  void write_front(std::byte* to, std::size_t count) const {
+    ChunkHead head{count, nullptr};
+    if (shared_) head.function = ProcessEngine::context_of(*shared_).address();
+    std::memcpy(to, &head, sizeof head);
+    if constexpr (is_bytes_only<F> && function_size<F> != 0) {
+      std::memcpy(to + aligned(sizeof head), std::addressof(function_), function_size<F>);
+    }
+  }
+
+  [[nodiscard]] TaskRef hold_for(TaskCode code, std::span<const T> items) const {
+    if constexpr (Plain<T>) {
+      TaskRef task = engine_.hold(code, {}, {}, limits_, typeid(F));
+      std::byte* to = engine_.make_arguments(*task, front + items.size_bytes());
+      write_front(to, items.size());
+      if (!items.empty()) std::memcpy(to + front, items.data(), items.size_bytes());
+      return task;
+    } else {
+      std::array<std::byte, front> bytes{};
+      write_front(bytes.data(), items.size());
+      const BorrowedBuffers buffers;
+      buffers->out.save_binary(bytes.data(), bytes.size());
+      for (const T& item : items) encode(buffers->out, item);
+      return engine_.hold(code, buffers->out.bytes(), buffers->out.cargo(), limits_, typeid(F));
+    }
+  }
+
+  // ---- in the worker
+
+  static F read_function(TaskContext& context) {
+    const std::byte* bytes = context.arguments().data();
+    if constexpr (is_bytes_only<F>) {
+      if constexpr (function_size<F> == 0) {
+        return std::bit_cast<F>(std::array<std::byte, sizeof(F)>{});
+      } else {
+        return from_bytes<F>(bytes + aligned(sizeof(ChunkHead)));
+      }
+    } else {
+      const TaskContext shared = TaskContext::shared(from_bytes<ChunkHead>(bytes).function);
+      IncomingCargo cargo;
+      shared.claim_cargo(cargo);
+      InArchive in(shared.arguments(), cargo);
+      return load_function<F>(in);
+    }
+  }
+
+  static Items<T> read_items(TaskContext& context) {
+    const std::span<const std::byte> bytes = context.arguments();
+    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    Items<T> items;
+    items.reserve(count);
+    if constexpr (Plain<T>) {
+      const auto* first = reinterpret_cast<const T*>(bytes.data() + front);
+      items.assign(first, first + count);
+    } else {
+      IncomingCargo cargo;
+      context.claim_cargo(cargo);
+      InArchive in(bytes, cargo);
+      in.take(front);
+      for (std::size_t i = 0; i < count; ++i) items.push_back(decode_next<T>(in));
+      in.finish();
+    }
+    return items;
+  }
+
+  static void run_whole(TaskContext& context) {
+    F function = read_function(context);
+    if constexpr (Plain<T> && (std::is_void_v<Result> || Plain<ValueOf<Result>>)) {
+      run_in_place(context, function);
+    } else {
+      Items<T> items = read_items(context);
+      Items<ValueOf<Result>> results;
+      results.reserve(items.size());
+      for (std::size_t i = 0; i < items.size(); ++i) {
+        if constexpr (std::is_void_v<Result>) {
+          invoke_item<star>(function, std::move(items[i]));
+        } else {
+          results.push_back(invoke_item<star>(function, std::move(items[i])));
+        }
+        if (context.has_limits()) context.next_item(i + 1);
+      }
+      give_values(context, results);
+    }
+  }
+
+  // From the message straight into the result, item by item. What a worker before this one has done, and
+  // died, is not done again.
+  static void run_in_place(TaskContext& context, F& function) {
+    const std::span<const std::byte> bytes = context.arguments();
+    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    const std::byte* items = bytes.data() + front;
+    const bool tells = context.keeps_progress();
+    std::byte* results = nullptr;
+    if constexpr (!std::is_void_v<Result>) results = context.make_result(count * sizeof(Result));
+    for (std::size_t i = context.progress(); i < count; ++i) {
+      T item = from_bytes<T>(items + i * sizeof(T));
+      if constexpr (std::is_void_v<Result>) {
+        invoke_item<star>(function, std::move(item));
+      } else {
+        const Result result = invoke_item<star>(function, std::move(item));
+        std::memcpy(results + i * sizeof(Result), std::addressof(result), sizeof(Result));
+      }
+      if (tells) context.next_item(i + 1);
+    }
+  }
+
+  static void run_each_item(TaskContext& context) {
+    F function = read_function(context);
+    Items<T> items = read_items(context);
+    const bool has_limits = context.has_limits();
+    Outcomes<Result> outcomes = run_each<star>(function, items, [&](std::size_t done) {
+      if (has_limits) context.next_item(done);
+    });
+    context.begin_giving();
+    const BorrowedBuffers buffers;
+    OutArchive& out = buffers->out;
+    out.save_length(outcomes.failures.size());
+    for (const auto& [place, exception] : outcomes.failures) {
+      out.save_length(place);
+      save_exception(out, exception);
+    }
+    save_values(out, outcomes.values);
+    context.give(out.bytes(), out.cargo());
+  }
+
+  template <typename Values>
+  static void save_values(OutArchive& out, const Values& values) {
+    if constexpr (Plain<ValueOf<Result>>) {
+      out.save_binary(values.data(), values.size() * sizeof(ValueOf<Result>));
+    } else {
+      out.save_length(values.size());
+      for (const auto& value : values) encode(out, value);
+    }
+  }
+
+  template <typename Values>
+  static void give_values(TaskContext& context, const Values& values) {
+    context.begin_giving();
+    if constexpr (std::is_void_v<Result>) {
+      context.give({}, {});
+    } else {
+      const BorrowedBuffers buffers;
+      save_values(buffers->out, values);
+      context.give(buffers->out.bytes(), buffers->out.cargo());
+    }
+  }
+
+  ProcessEngine& engine_;
+  TaskLimits limits_;
+  F function_;
+  TaskRef shared_;
+};
+
+}  // namespace kin::detail

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/arrivals.hpp>
+#include <kin/detail/deadline.hpp>
+#include <kin/detail/outcomes.hpp>
+#include <kin/detail/task.hpp>
+#include <kin/error.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <utility>
+
+namespace kin::detail {
+
+enum class Order { as_given, as_done };
+
+struct ResultRangeOptions {
+  Order order = Order::as_given;
+  std::size_t chunk_size = 1;
+  /// Chunks that are given away and whose results were not taken yet, at most.
+  std::size_t window = 1;
+  Deadline deadline = Deadline::never();
+};
+
+/// How far a lazy map reads ahead: enough that no worker waits for the one who takes the results.
+[[nodiscard]] constexpr std::size_t usual_window(std::size_t workers) noexcept {
+  return workers * 4 < 64 ? 64 : workers * 4;
+}
+
+/// What imap() and an executor's map() return: an input range of results. Chunks whose results nobody
+/// took are cancelled with it.
+template <typename Engine, typename Chunks, typename View>
+class ResultRange {
+  struct State;
+
+ public:
+  using Result = ValueOf<typename Chunks::Result>;
+
+  ResultRange(std::shared_ptr<Engine> engine, Chunks chunks, View items, ResultRangeOptions options)
+      : state_(std::make_unique<State>(std::move(engine), std::move(chunks), std::move(items),
+                                       options)) {}
+
+  class Iterator {
+   public:
+    using value_type = Result;
+    using difference_type = std::ptrdiff_t;
+
+    explicit Iterator(ResultRange& range) : state_(range.state_.get()) {
+      if (!state_->has_begun) ++*this;
+    }
+    /// Throws what the item threw.
+    [[nodiscard]] Result& operator*() const { return state_->current(); }
+    Iterator& operator++() {
+      state_->advance(state_->options.deadline);
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& iterator, std::default_sentinel_t /*end*/) {
+      return iterator.state_->is_at_end();
+    }
+
+   private:
+    State* state_;
+  };
+
+  [[nodiscard]] Iterator begin() { return Iterator(*this); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  /// Waits for the next result; none at the end. Throws what the item threw.
+  std::optional<Result> next() { return next_until(Deadline::never()); }
+  /// Throws TimeoutError when it takes longer; it is the next one still.
+  template <typename Rep, typename Period>
+  std::optional<Result> next_for(std::chrono::duration<Rep, Period> limit) {
+    return next_until(Deadline::after(limit));
+  }
+  /// Gives away as much as the window holds, without being asked for a result.
+  void prefetch() { state_->fill(); }
+
+ private:
+  std::optional<Result> next_until(Deadline deadline) {
+    state_->advance(deadline);
+    if (state_->is_at_end()) return std::nullopt;
+    return std::move(state_->current());
+  }
+
+  std::unique_ptr<State> state_;
+};
+
+template <typename Engine, typename Chunks, typename View>
+struct ResultRange<Engine, Chunks, View>::State {
+  State(std::shared_ptr<Engine> the_engine, Chunks the_chunks, View the_items,
+        ResultRangeOptions the_options)
+      : engine(std::move(the_engine)),
+        chunks(std::move(the_chunks)),
+        items(std::move(the_items)),
+        options(the_options) {}
+  ~State() {
+    for (const auto& [number, task] : pending) task->cancel(false);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  [[nodiscard]] bool is_at_end() const noexcept {
+    return has_begun && place >= outcomes.values.size();
+  }
+
+  Result& current() {
+    for (const auto& [failed, exception] : outcomes.failures) {
+      if (failed == place) std::rethrow_exception(exception);
+    }
+    return outcomes.values[place];
+  }
+
+  void advance(Deadline deadline) {
+    if (has_begun && place < outcomes.values.size()) ++place;
+    has_begun = true;
+    if (place < outcomes.values.size()) return;
+    outcomes = {};
+    place = 0;
+    fill();
+    while (outcomes.values.empty() && !pending.empty()) {
+      const TaskRef chunk = take_chunk(deadline);
+      if (chunk->stage() == Task::Stage::finished) {
+        outcomes = Chunks::outcomes(*chunk);
+      } else {
+        // Cancelled, or its worker died: the chunk has one outcome.
+        outcomes.failures.emplace_back(0, chunk->failure());
+        outcomes.values.emplace_back();
+      }
+      fill();
+    }
+  }
+
+  void fill() {
+    if (!at) at.emplace(std::ranges::begin(items));
+    while (pending.size() < options.window && *at != std::ranges::end(items)) {
+      Items<typename Chunks::Item> part;
+      for (; part.size() < options.chunk_size && *at != std::ranges::end(items); ++*at) {
+        part.push_back(typename Chunks::Item(**at));
+      }
+      const TaskRef task = chunks.hold_each({part.data(), part.size()});
+      engine->queue(*task);
+      pending.emplace_back(number_of_chunks, task);
+      if (options.order == Order::as_done) arrivals.expect(task, number_of_chunks);
+      ++number_of_chunks;
+    }
+  }
+
+  TaskRef take_chunk(Deadline deadline) {
+    auto found = pending.begin();
+    if (options.order == Order::as_done) {
+      const auto number = arrivals.next(deadline);
+      if (!number) throw TimeoutError("no result within the time limit");
+      while (found->first != *number) ++found;
+    } else if (!found->second->wait(deadline)) {
+      throw TimeoutError("no result within the time limit");
+    }
+    TaskRef chunk = std::move(found->second);
+    pending.erase(found);
+    return chunk;
+  }
+
+  std::shared_ptr<Engine> engine;
+  Chunks chunks;
+  View items;
+  ResultRangeOptions options;
+  std::optional<std::ranges::iterator_t<View>> at;
+  std::deque<std::pair<std::size_t, TaskRef>> pending;
+  std::size_t number_of_chunks = 0;
+  Arrivals arrivals;
+  bool has_begun = false;
+  Outcomes<typename Chunks::Result> outcomes;
+  std::size_t place = 0;
+};
+
+}  // namespace kin::detail

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/cargo.hpp>
+#include <kin/detail/export.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <span>
+
+namespace kin::detail {
+
+struct TaskSlot;
+class OutArchive;
+class InArchive;
+
+/// A task as the code that runs it in a worker sees it: bytes in, bytes out.
+class KIN_EXPORT TaskContext {
+ public:
+  explicit TaskContext(TaskSlot& slot) noexcept : slot_(slot) {}
+
+  [[nodiscard]] std::span<const std::byte> arguments() const noexcept;
+  /// What came with them; its own copies of the descriptors.
+  void claim_cargo(IncomingCargo& cargo) const;
+  /// What many tasks share: the arguments of a task that is held, whose address came with the arguments.
+  [[nodiscard]] static TaskContext shared(void* address) noexcept;
+  [[nodiscard]] void* address() const noexcept { return &slot_; }
+
+  /// The result. Once.
+  void give(std::span<const std::byte> bytes, const OutgoingCargo& cargo);
+  /// Room for a result that is written where it stands. What a worker before this one left there is
+  /// there.
+  [[nodiscard]] std::byte* make_result(std::size_t size);
+  /// From here on what goes wrong is the result's fault.
+  void begin_giving() noexcept { gives_ = true; }
+  [[nodiscard]] bool gives() const noexcept { return gives_; }
+
+  /// Of a chunk: how many items were done before, by a worker that died; and that one more is.
+  [[nodiscard]] std::size_t progress() const noexcept;
+  void next_item(std::size_t done) noexcept;
+  /// Whether next_item() has to be called: since each item has a limit, or also for the progress.
+  [[nodiscard]] bool has_limits() const noexcept;
+  [[nodiscard]] bool keeps_progress() const noexcept;
+
+ private:
+  TaskSlot& slot_;
+  bool gives_ = false;
+};
+
+/// Of an item of a chunk; see wire/exception.hpp.
+KIN_EXPORT void save_exception(OutArchive& out, const std::exception_ptr& exception);
+KIN_EXPORT std::exception_ptr load_exception(InArchive& in);
+
+/// Runs a task; a template's instance, whose address is the same in all workers.
+using TaskCode = void (*)(TaskContext& context);
+
+}  // namespace kin::detail
+
+namespace kin {
+
+/// In a task: whether its soft limit has passed. It should end soon then; what it still returns counts.
+[[nodiscard]] KIN_EXPORT bool stop_requested() noexcept;
+
+}  // namespace kin

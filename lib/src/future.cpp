@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What all tasks have in common, whoever runs them: the result that was read, and those who want to be
+// told when it is there. All of it is private to the process that asked for the task.
+
+#include <kin/future.hpp>
+
+#include "waiting/futex.hpp"
+#include "waiting/parking.hpp"
+
+#include <kin/log.hpp>
+
+#include <algorithm>
+#include <climits>
+#include <deque>
+#include <mutex>
+#include <stdexcept>
+
+namespace kin::detail {
+
+struct Task::Observers {
+  struct One {
+    std::uint64_t number;
+    bool is_first;
+    Observer call;
+  };
+  std::vector<One> waiting;
+  std::uint64_t last_number = 0;
+};
+
+namespace {
+
+// A lock a task would be too many; so tasks share some.
+std::mutex& lock_of(const Task& task) noexcept {
+  static std::mutex locks[64];
+  return locks[(reinterpret_cast<std::uintptr_t>(&task) >> 6) % 64];
+}
+
+}  // namespace
+
+Task::Task() noexcept = default;
+Task::~Task() { delete box_.load(); }
+
+std::span<const std::byte> Task::message(IncomingCargo& /*cargo*/) { return {}; }
+
+Box* Task::box() noexcept { return box_.load(std::memory_order_acquire); }
+
+Box& Task::keep(std::unique_ptr<Box> box) noexcept {
+  Box* before = nullptr;
+  if (box_.compare_exchange_strong(before, box.get())) return *box.release();
+  return *before;
+}
+
+void Task::renew() noexcept {
+  if (Box* box = box_.load(std::memory_order_relaxed); box != nullptr) {
+    delete box;
+    box_.store(nullptr, std::memory_order_relaxed);
+  }
+  calls_first_.store(0, std::memory_order_relaxed);
+  if (observers_) observers_.reset();
+}
+
+bool Task::is_ready() const {
+  return is_over(stage()) && calls_first_.load(std::memory_order_acquire) == 0;
+}
+
+bool Task::wait(Deadline deadline) {
+  if (!wait_until_over(deadline)) return false;
+  while (true) {
+    const std::uint32_t left = calls_first_.load();
+    if (left == 0) return true;
+    if (deadline.has_passed()) return false;
+    futex_wait_slice(calls_first_, left, deadline);
+  }
+}
+
+std::uint64_t Task::observe(Observer observer) {
+  std::uint64_t number = 0;
+  {
+    const std::scoped_lock lock(lock_of(*this));
+    if (!observers_) observers_ = std::make_unique<Observers>();
+    number = ++observers_->last_number;
+    observers_->waiting.push_back({number, false, std::move(observer)});
+  }
+  if (!want_notice()) call_observers();
+  return number;
+}
+
+void Task::unobserve(std::uint64_t number) noexcept {
+  Observer unwanted;  // destroyed without the lock
+  const std::scoped_lock lock(lock_of(*this));
+  if (!observers_) return;
+  for (auto& one : observers_->waiting) {
+    if (one.number == number) unwanted = std::move(one.call);
+  }
+  std::erase_if(observers_->waiting, [&](const auto& one) { return one.number == number; });
+}
+
+void Task::call_first(Observer observer) {
+  {
+    const std::scoped_lock lock(lock_of(*this));
+    if (!observers_) observers_ = std::make_unique<Observers>();
+    observers_->waiting.push_back({++observers_->last_number, true, std::move(observer)});
+    calls_first_.fetch_add(1);
+  }
+  if (!want_notice()) call_observers();
+}
+
+void Task::drop_observers() noexcept {
+  std::unique_ptr<Observers> unwanted;  // destroyed without the lock
+  {
+    const std::scoped_lock lock(lock_of(*this));
+    unwanted = std::move(observers_);
+    calls_first_.store(0);
+  }
+  forget_notice();
+}
+
+void Task::call_observers() noexcept {
+  while (true) {
+    Observers::One next{};
+    {
+      const std::scoped_lock lock(lock_of(*this));
+      if (!observers_ || observers_->waiting.empty()) return;
+      next = std::move(observers_->waiting.front());
+      observers_->waiting.erase(observers_->waiting.begin());
+    }
+    try {
+      next.call();
+    } catch (const std::exception& error) {
+      log(LogLevel::error, "a callback of " + name() + " threw: " + error.what());
+    } catch (...) {
+      log(LogLevel::error, "a callback of " + name() + " threw what is no std::exception");
+    }
+    if (!next.is_first) continue;
+    if (calls_first_.fetch_sub(1) == 1) futex_wake(calls_first_, INT_MAX);
+  }
+}
+
+void complain_unfinished() { throw InvalidStateError("the task is not over yet"); }
+void complain_no_task() { throw std::logic_error("kin: this Future names no task"); }
+bool is_failed(Task& task) { return task.stage() == Task::Stage::failed; }
+
+// ---- Arrivals
+
+// Shared with the observers, which may be called when nobody waits any more.
+struct Arrivals::Inbox {
+  std::mutex mutex;
+  std::deque<std::size_t> numbers;  // guarded
+  FutexWord count{0};
+
+  void put(std::size_t number) {
+    {
+      const std::scoped_lock lock(mutex);
+      numbers.push_back(number);
+    }
+    count.fetch_add(1);
+    futex_wake(count, INT_MAX);
+  }
+  std::optional<std::size_t> take() {
+    const std::scoped_lock lock(mutex);
+    if (numbers.empty()) return std::nullopt;
+    const std::size_t number = numbers.front();
+    numbers.pop_front();
+    return number;
+  }
+};
+
+Arrivals::Arrivals() : inbox_(std::make_shared<Inbox>()) {}
+Arrivals::Arrivals(Arrivals&&) noexcept = default;
+Arrivals& Arrivals::operator=(Arrivals&&) noexcept = default;
+
+Arrivals::~Arrivals() {
+  for (const auto& [number, one] : expected_) {
+    if (one.observer != 0) one.task->unobserve(one.observer);
+  }
+}
+
+void Arrivals::expect(const TaskRef& task, std::size_t number) {
+  expected_.try_emplace(number, Expected{task, 0});
+}
+
+std::size_t Arrivals::take(ExpectedMap::iterator at) {
+  const std::size_t number = at->first;
+  const Expected one = std::move(at->second);
+  expected_.erase(at);
+  if (one.observer != 0) one.task->unobserve(one.observer);
+  return number;
+}
+
+// The first that is over, if nobody tells of it: of few it is cheaper to look.
+std::optional<std::size_t> Arrivals::look() {
+  for (auto at = expected_.begin(); at != expected_.end(); ++at) {
+    if (at->second.task->is_ready()) return take(at);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::size_t> Arrivals::next(Deadline deadline) {
+  constexpr std::size_t few = 64;
+  if (expected_.empty()) return std::nullopt;
+  if (expected_.size() <= few) {
+    if (auto number = look()) return number;
+    const auto any_ready = [this] {
+      return std::ranges::any_of(expected_,
+                                 [](const auto& entry) { return entry.second.task->is_ready(); });
+    };
+    if (!deadline.is_passed_from_start() && spin(any_ready, deadline, nullptr)) return look();
+  }
+  for (auto& [number, one] : expected_) {
+    if (one.observer != 0) continue;
+    one.observer = one.task->observe([inbox = inbox_, number = number] { inbox->put(number); });
+  }
+  while (true) {
+    const std::uint32_t before = inbox_->count.load();
+    while (const auto number = inbox_->take()) {
+      // One that was looked at first is not expected any more.
+      const auto found = expected_.find(*number);
+      if (found != expected_.end()) return take(found);
+    }
+    if (deadline.has_passed()) return look();
+    if (!futex_wait_slice(inbox_->count, before, deadline)) {
+      // A pool whose nursery is dead tells nobody: who asks finds out.
+      for (const auto& [number, one] : expected_) one.task->look_around();
+    }
+  }
+}
+
+}  // namespace kin::detail

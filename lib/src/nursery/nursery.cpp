@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The nursery's loop: sleep until a worker died, the parent rang, or a time limit passes; then look at
+// everything. Nothing here is fast, and nothing has to be: a task that goes well passes it by.
+//
+// A worker's death is known from the kernel, and concerns the task whose word names its seat, if any.
+// The seat is given to the next worker only when that task was dealt with.
+
+#include "nursery/nursery.hpp"
+
+#include "base/syscall.hpp"
+#include "os/child.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <fstream>
+#include <optional>
+#include <vector>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+namespace kin::detail {
+namespace {
+
+// How often the kernel has killed a process of this machine to have its memory.
+std::uint64_t out_of_memory_kills() {
+  std::ifstream file("/proc/vmstat");
+  std::string name;
+  std::uint64_t value = 0;
+  while (file >> name >> value) {
+    if (name == "oom_kill") return value;
+  }
+  return 0;
+}
+
+void set_signal(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(signal, &action, nullptr);
+}
+
+// Ctrl-C goes to the whole family; what is to become of the pool, its maker says. A handler, not
+// SIG_IGN: a program that a task starts does not inherit it.
+void leave_interrupts_to_parent() {
+  set_signal(SIGINT, [](int) {});
+  set_signal(SIGTERM, SIG_DFL);
+  set_signal(SIGCHLD, SIG_DFL);
+}
+
+}  // namespace
+
+class Nursery::Watch {
+ public:
+  explicit Watch(Nursery& nursery)
+      : nursery_(nursery),
+        memory_(nursery.memory_),
+        pool_(memory_.state()),
+        workers_(pool_.seat_count),
+        oom_kills_(out_of_memory_kills()) {}
+
+  void run() {
+    if (!start_all()) return;
+    while (true) {
+      sleep();
+      bury_the_dead();
+      enforce_limits();
+      kill_the_cancelled();
+      if (phase() == PoolState::terminating) return end_all();
+      if (phase() == PoolState::broken) return fail_all();
+      fill_seats();
+      if (nobody_is_left()) return;
+    }
+  }
+
+ private:
+  [[nodiscard]] PoolState::Phase phase() const {
+    return static_cast<PoolState::Phase>(pool_.phase.load());
+  }
+  void set_phase(PoolState::Phase phase) {
+    pool_.phase.store(phase);
+    futex_wake(pool_.phase, INT_MAX);
+  }
+
+  bool start_all() {
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      try {
+        fork_worker(i);
+      } catch (const SystemError& error) {
+        pool_.start_error.store(error.code().value());
+        end_workers();
+        set_phase(PoolState::failed);
+        return false;
+      }
+    }
+    // The parent may have given up meanwhile.
+    std::uint32_t before = PoolState::starting;
+    pool_.phase.compare_exchange_strong(before, PoolState::open);
+    futex_wake(pool_.phase, INT_MAX);
+    return true;
+  }
+
+  void fork_worker(std::size_t at) {
+    Seat& seat = pool_.seats()[at];
+    seat.is_ready.store(0);
+    seat.started_at.store(0);
+    seat.stop_for.store(0);
+    auto& worker = workers_[at].emplace(
+        ProcessOptions{.name = nursery_.worker_name_ + "-" + std::to_string(++forked_),
+                       .daemon = true},
+        [this, at] { live(static_cast<std::uint16_t>(at)); });
+    try {
+      worker.start();
+    } catch (...) {
+      workers_[at].reset();
+      throw;
+    }
+    seat.pid.store(worker.pid());
+  }
+
+  // In the worker.
+  void live(std::uint16_t seat) {
+    try {
+      work(memory_, seat, nursery_.settings_, [this] { ::eventfd_write(nursery_.bell_, 1); });
+    } catch (const std::exception& error) {
+      if (pool_.seats()[seat].is_ready.load() == 0) explain_break(error.what());
+      throw;
+    }
+  }
+
+  void explain_break(std::string_view why) {
+    const std::size_t length = std::min(why.size(), pool_.why_broken.size() - 1);
+    for (std::size_t i = 0; i < length; ++i) pool_.why_broken[i].store(why[i]);
+    pool_.why_broken[length].store('\0');
+  }
+
+  void sleep() {
+    polled_.clear();
+    polled_.push_back({nursery_.bell_, POLLIN, 0});
+    for (const auto& worker : workers_) {
+      if (worker) polled_.push_back({worker->sentinel(), POLLIN, 0});
+    }
+    const int count = ::poll(polled_.data(), polled_.size(), milliseconds_to_next());
+    if (count == -1 && errno != EINTR) throw SystemError("poll", errno);
+    eventfd_t rings = 0;
+    if (count > 0 && polled_[0].revents != 0) ::eventfd_read(nursery_.bell_, &rings);
+  }
+
+  // When the next time limit passes.
+  [[nodiscard]] int milliseconds_to_next() const {
+    std::int64_t next = INT64_MAX;
+    for (const Seat& seat : pool_.seats()) {
+      const std::int64_t started = seat.started_at.load();
+      const TaskSlot* task = seat.current.load();
+      if (started == 0 || task == nullptr) continue;
+      if (task->hard_limit != 0) next = std::min(next, started + nanoseconds(task->hard_limit));
+      if (task->soft_limit != 0 && seat.stop_for.load() != started) {
+        next = std::min(next, started + nanoseconds(task->soft_limit));
+      }
+    }
+    if (must_retry_) next = std::min(next, Deadline::now() + nanoseconds(100));
+    if (next == INT64_MAX) return -1;
+    const std::int64_t left = std::max<std::int64_t>(next - Deadline::now(), 0);
+    return static_cast<int>(std::min<std::int64_t>((left + 999'999) / 1'000'000, INT_MAX));
+  }
+
+  static std::int64_t nanoseconds(std::uint32_t milliseconds) {
+    return std::int64_t{milliseconds} * 1'000'000;
+  }
+
+  void bury_the_dead() {
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      if (!workers_[i] || workers_[i]->is_alive()) continue;
+      const int code = workers_[i]->exit_code().value_or(1);
+      const bool was_ready = pool_.seats()[i].is_ready.load() != 0;
+      settle(pool_.seats()[i], static_cast<std::uint16_t>(i), workers_[i]->pid(), code);
+      workers_[i].reset();
+      pool_.seats()[i].pid.store(0);
+      if (was_ready) {
+        failed_starts_ = 0;
+      } else if (phase() != PoolState::terminating && ++failed_starts_ > workers_.size() + 2) {
+        if (pool_.why_broken[0].load() == '\0') explain_break(how_it_ended(code));
+        break_pool();
+      }
+    }
+  }
+
+  static std::string how_it_ended(int code) {
+    return code < 0 ? "ended by signal " + std::to_string(-code)
+                    : "ended with exit code " + std::to_string(code);
+  }
+
+  void break_pool() {
+    std::uint32_t before = pool_.phase.load();
+    while (before == PoolState::open || before == PoolState::closing) {
+      if (pool_.phase.compare_exchange_weak(before, PoolState::broken)) break;
+    }
+  }
+
+  // What becomes of the task of a worker that is dead.
+  void settle(Seat& seat, std::uint16_t number, pid_t pid, int code) {
+    seat.started_at.store(0);
+    seat.stop_for.store(0);
+    TaskSlot* task = seat.current.load();
+    if (task == nullptr) return;
+    const TaskWord now = task->now();
+    const bool is_same = now.generation() == seat.current_generation.load();
+    const bool has_it = is_same && now.seat() == number &&
+                        (now.state() == TaskState::running || now.state() == TaskState::killing);
+    if (!has_it) {
+      // It may have died between the end of the task and its notice.
+      if (is_same && now.is_over() && now.has(TaskWord::observed)) {
+        put_hint(memory_.notices(), TaskHint::to(*task, now.generation()));
+      }
+      seat.current.store(nullptr);
+      return;
+    }
+    if (now.state() == TaskState::running && task->retries.load() != 0 &&
+        phase() != PoolState::terminating) {
+      // If killed between the two: the pool ends with its nursery.
+      task->retries.fetch_sub(1);
+      seat.resumes.store(1);
+      return;
+    }
+    task->death.pid.store(pid);
+    task->death.exit_code.store(code);
+    const std::uint64_t kills = out_of_memory_kills();
+    task->out_of_memory.store(code == -SIGKILL && kills != oom_kills_ ? 1 : 0);
+    oom_kills_ = kills;
+    end_task_if(memory_, *task, now.generation(), TaskState::died, [&](TaskWord word) {
+      return word.state() == TaskState::running && word.seat() == number;
+    });
+    end_task_if(memory_, *task, now.generation(), TaskState::over_limit, [&](TaskWord word) {
+      return word.state() == TaskState::killing && word.has(TaskWord::too_long);
+    });
+    end_task_if(memory_, *task, now.generation(), TaskState::cancelled,
+                [&](TaskWord word) { return word.state() == TaskState::killing; });
+    seat.current.store(nullptr);
+  }
+
+  void enforce_limits() {
+    const std::int64_t now = Deadline::now();
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      Seat& seat = pool_.seats()[i];
+      TaskSlot* task = seat.current.load();
+      const std::int64_t started = seat.started_at.load();
+      if (!workers_[i] || started == 0 || task == nullptr) continue;
+      const TaskWord word = task->now();
+      const bool is_running = word.state() == TaskState::running && word.seat() == i &&
+                              word.generation() == seat.current_generation.load();
+      // Read again behind the word: the time and the word belong to one run of one task.
+      if (!is_running || seat.started_at.load() != started) continue;
+      if (task->soft_limit != 0 && now >= started + nanoseconds(task->soft_limit)) {
+        seat.stop_for.store(started);
+      }
+      if (task->hard_limit != 0 && now >= started + nanoseconds(task->hard_limit)) {
+        std::uint64_t before = word.bits();
+        // If the task is over by now this fails, and the worker lives.
+        task->word.compare_exchange_strong(
+            before, word.with(TaskState::killing).with(TaskWord::too_long).bits());
+      }
+    }
+  }
+
+  void kill_the_cancelled() {
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      Seat& seat = pool_.seats()[i];
+      TaskSlot* task = seat.current.load();
+      if (!workers_[i] || task == nullptr) continue;
+      const TaskWord word = task->now();
+      if (word.state() != TaskState::killing || word.seat() != i ||
+          word.generation() != seat.current_generation.load()) {
+        continue;
+      }
+      // It takes nothing more: its task is its last.
+      workers_[i]->kill();
+    }
+  }
+
+  void fill_seats() {
+    must_retry_ = false;
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      if (workers_[i] || !is_needed(pool_.seats()[i])) continue;
+      try {
+        fork_worker(i);
+        pool_.seats()[i].restarts.fetch_add(1);
+      } catch (const SystemError& error) {
+        must_retry_ = true;
+        if (!std::ranges::any_of(workers_, [](const auto& one) { return one.has_value(); })) {
+          explain_break(std::string("no worker could be started: ") + error.what());
+          break_pool();
+          fail_all();
+        }
+        return;
+      }
+    }
+  }
+
+  [[nodiscard]] bool is_needed(const Seat& seat) const {
+    if (phase() == PoolState::open || seat.resumes.load() != 0) return true;
+    return phase() == PoolState::closing && has_items(memory_.tasks());
+  }
+
+  [[nodiscard]] bool nobody_is_left() const {
+    return std::ranges::none_of(workers_, [](const auto& one) { return one.has_value(); });
+  }
+
+  // By request: politely, then not.
+  void end_workers() {
+    const bool at_once = pool_.has_no_patience.load() != 0;
+    for (auto& worker : workers_) {
+      if (worker && at_once) worker->kill();
+      if (worker && !at_once) worker->terminate();
+    }
+    const Deadline deadline = Deadline::after(std::chrono::seconds(1));
+    for (auto& worker : workers_) {
+      if (!worker) continue;
+      const auto left = std::chrono::nanoseconds(deadline.nanoseconds() - Deadline::now());
+      if (!worker->join_for(left)) {
+        worker->kill();
+        worker->join();
+      }
+    }
+  }
+
+  void end_all() {
+    end_workers();
+    bury_the_dead();
+    end_open_tasks(TaskState::cancelled);
+  }
+
+  void fail_all() {
+    end_workers();
+    bury_the_dead();
+    end_open_tasks(TaskState::died);
+    futex_wake(pool_.phase, INT_MAX);
+  }
+
+  void end_open_tasks(TaskState to) {
+    end_tasks_if(memory_, to, [](TaskWord word) { return word.is_workers(); });
+  }
+
+  Nursery& nursery_;
+  PoolMemory& memory_;
+  PoolState& pool_;
+  std::vector<std::optional<Process>> workers_;
+  std::vector<pollfd> polled_;
+  std::uint64_t oom_kills_;
+  std::size_t forked_ = 0;
+  std::size_t failed_starts_ = 0;
+  bool must_retry_ = false;
+};
+
+Nursery::Nursery(PoolMemory& memory, int bell, WorkerSettings settings, std::string worker_name)
+    : memory_(memory),
+      bell_(bell),
+      settings_(std::move(settings)),
+      worker_name_(std::move(worker_name)) {}
+
+void Nursery::run() {
+  leave_interrupts_to_parent();
+  Watch(*this).run();
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A pool's worker: takes a task, runs it, stores its result. Whatever happens to it concerns the one
+// task that it has: the task's word says whose it is, and changes by compare-and-swap only.
+
+#include "nursery/worker.hpp"
+
+#include "base/syscall.hpp"
+#include "wire/exception.hpp"
+
+#include <kin/detail/archive.hpp>
+#include <kin/detail/channel.hpp>
+#include <kin/error.hpp>
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <fstream>
+
+#include <stdio_ext.h>
+#include <unistd.h>
+
+namespace kin::detail {
+namespace {
+
+Seat* own_seat = nullptr;
+
+// Resident bytes of this process.
+std::uint64_t resident_memory() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t all = 0;
+  std::uint64_t resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+class Worker {
+ public:
+  Worker(PoolMemory& memory, std::uint16_t seat, WorkerSettings& settings, FunctionRef<void()> ring)
+      : memory_(memory),
+        seat_(memory.state().seats()[seat]),
+        seat_number_(seat),
+        settings_(settings),
+        ring_(ring) {}
+
+  void run() {
+    if (seat_.resumes.exchange(0) != 0) do_task(*seat_.current.load());
+    while (!has_done_enough()) {
+      TaskSlot* task = take();
+      if (task == nullptr) return;
+      do_task(*task);
+    }
+  }
+
+ private:
+  bool has_done_enough() const {
+    if (settings_.max_tasks != 0 && done_ >= settings_.max_tasks) return true;
+    return settings_.max_memory != 0 && done_ != 0 && resident_memory() > settings_.max_memory;
+  }
+
+  // Null when there will be none any more.
+  TaskSlot* take() {
+    TaskSlot* taken = nullptr;
+    const auto claim_task = [&](TaskHint hint) {
+      TaskSlot& slot = hint.slot();
+      seat_.current_generation.store(hint.generation, std::memory_order_relaxed);
+      // If killed behind this: the nursery looks at the word, which is not ours yet.
+      seat_.current.store(&slot, std::memory_order_release);
+      TaskWord now = slot.now();
+      while (now.generation() == hint.generation && now.state() == TaskState::queued) {
+        std::uint64_t before = now.bits();
+        if (slot.word.compare_exchange_strong(
+                before, now.at(seat_number_).with(TaskState::running).bits())) {
+          taken = &slot;
+          return;
+        }
+        now = TaskWord(before);
+      }
+      // Cancelled meanwhile, or run already by one who died before this hint was gone.
+    };
+    try {
+      while (taken == nullptr) {
+        // It answers, though not through a channel: see linger().
+        hungry_gets = 0;
+        get_hint(memory_.tasks(), claim_task, Deadline::never());
+      }
+    } catch (const QueueShutDown&) {
+      return nullptr;
+    }
+    return taken;
+  }
+
+  void do_task(TaskSlot& task) {
+    const bool has_limit = TaskContext(task).has_limits();
+    const std::int64_t submitted = task.submitted_at;
+    std::int64_t started = 0;
+    if (has_limit || submitted != 0) started = Deadline::now();
+    if (has_limit) start_clock(started);
+    const bool worked = call(task);
+    if (has_limit) stop_clock();
+    // What the task printed is seen when it is over, even if its worker is killed then.
+    if (__fpending(stdout) != 0) std::fflush(stdout);
+    finish(task, worked ? TaskState::finished : TaskState::failed);
+    ++done_;
+    auto& count = worked ? seat_.tasks_done : seat_.tasks_failed;
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (submitted != 0) {
+      seat_.waiting.add(started - submitted);
+      seat_.running.add(Deadline::now() - started);
+    }
+  }
+
+  void start_clock(std::int64_t now) {
+    seat_.started_at.store(now);
+    // If killed here: the nursery hears of the death.
+    ring_();
+  }
+  void stop_clock() { seat_.started_at.store(0); }
+
+  // Whether it has a result, and not an exception.
+  bool call(TaskSlot& task) {
+    TaskContext context(task);
+    try {
+      task.code(context);
+      return true;
+    } catch (...) {
+      give_exception(task, context.gives(), std::current_exception());
+      return false;
+    }
+  }
+
+  void give_exception(TaskSlot& task, bool of_result, std::exception_ptr exception) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      try {
+        if (of_result) exception = as_failed_result(exception);
+        const BorrowedBuffers buffers;
+        encode_exception(buffers->out, exception);
+        TaskContext(task).give(buffers->out.bytes(), {});
+        return;
+      } catch (...) {
+        // No memory for it, perhaps; say at least that.
+        exception = std::current_exception();
+        of_result = false;
+      }
+    }
+    ::_exit(1);  // not even for that: the nursery tells
+  }
+
+  // The function returned; what it returned can't be sent.
+  static std::exception_ptr as_failed_result(const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::bad_alloc&) {
+      return exception;
+    } catch (const std::exception& error) {
+      return std::make_exception_ptr(
+          SerializationError(std::string("the task's result can't be sent: ") + error.what()));
+    } catch (...) {
+      return exception;
+    }
+  }
+
+  void finish(TaskSlot& task, TaskState state) {
+    TaskWord now = task.now();
+    while (now.state() == TaskState::running) {
+      // If killed before this: the task was never done. Behind it: it is, whatever becomes of us.
+      if (end_task(memory_, task, now, state)) return;
+      now = task.now();
+    }
+    // Somebody has decided that this worker dies for the task. Not to take another one:
+    while (true) ::pause();
+  }
+
+  PoolMemory& memory_;
+  Seat& seat_;
+  std::uint16_t seat_number_;
+  WorkerSettings& settings_;
+  FunctionRef<void()> ring_;
+  std::uint64_t done_ = 0;
+};
+
+}  // namespace
+
+void work(PoolMemory& memory, std::uint16_t seat, WorkerSettings& settings,
+          FunctionRef<void()> ring) {
+  own_seat = &memory.state().seats()[seat];
+  own_seat->worker.store(this_process());
+  if (settings.initializer) settings.initializer();
+  own_seat->is_ready.store(1);
+  Worker(memory, seat, settings, ring).run();
+}
+
+void save_exception(OutArchive& out, const std::exception_ptr& exception) {
+  encode_exception(out, exception);
+}
+std::exception_ptr load_exception(InArchive& in) { return decode_exception(in); }
+
+// ---- TaskContext
+
+std::span<const std::byte> TaskContext::arguments() const noexcept {
+  const std::byte* at =
+      slot_.arguments_block ? slot_.arguments_block.address() : slot_.arguments.data();
+  return {at, slot_.arguments_length};
+}
+
+void TaskContext::claim_cargo(IncomingCargo& cargo) const {
+  cargo.clear();
+  if (slot_.arguments_cargo) detail::claim_cargo(*slot_.arguments_cargo, cargo);
+}
+
+TaskContext TaskContext::shared(void* address) noexcept {
+  return TaskContext(*static_cast<TaskSlot*>(address));
+}
+
+std::byte* TaskContext::make_result(std::size_t size) {
+  slot_.result_length.store(size, std::memory_order_relaxed);
+  if (size <= TaskSlot::result_size) return slot_.result.data();
+  std::byte* to = Heap::allocate_into(slot_.result_block, size);
+  if (Heap::is_run(size)) populate(to, size);
+  return to;
+}
+
+void TaskContext::give(std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
+  // A worker that died may have left a place filled, or half filled.
+  if (slot_.result_block) Heap::free_from(slot_.result_block);
+  if (slot_.result_cargo) unload_cargo(slot_.result_cargo);
+  std::byte* to = make_result(bytes.size());
+  if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+  if (cargo.empty()) return;
+  try {
+    load_cargo(slot_.result_cargo, cargo, 0);
+  } catch (const NoRoomForDescriptors&) {
+    throw SystemError("kin: no room among the descriptors on their way", ENOSPC);
+  }
+}
+
+std::size_t TaskContext::progress() const noexcept { return slot_.progress.load(); }
+
+bool TaskContext::has_limits() const noexcept { return (slot_.soft_limit | slot_.hard_limit) != 0; }
+
+bool TaskContext::keeps_progress() const noexcept {
+  return has_limits() || slot_.retries.load(std::memory_order_relaxed) != 0;
+}
+
+void TaskContext::next_item(std::size_t done) noexcept {
+  slot_.progress.store(done);
+  // Each item has the whole time.
+  if (own_seat != nullptr && has_limits()) {
+    own_seat->started_at.store(Deadline::now());
+  }
+}
+
+}  // namespace kin::detail
+
+namespace kin {
+
+bool stop_requested() noexcept {
+  using detail::own_seat;
+  if (own_seat == nullptr) return false;
+  // A request for the task before this one is none for this one.
+  const std::int64_t started = own_seat->started_at.load(std::memory_order_relaxed);
+  return started != 0 && own_seat->stop_for.load(std::memory_order_relaxed) == started;
+}
+
+}  // namespace kin

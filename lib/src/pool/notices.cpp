@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "pool/notices.hpp"
+
+#include "base/signal_mask.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+namespace kin::detail {
+
+void Notices::start() {
+  if (thread_.joinable() || has_ended_) return;
+  const SignalsBlocked blocked;  // signals are for the application's threads
+  thread_ = std::thread([this, is_left = is_left_] { run(*is_left); });
+}
+
+void Notices::run(const std::atomic<bool>& is_left) {
+  thread_id_.store(std::this_thread::get_id());
+  try {
+    while (!is_left.load()) {
+      TaskHint hint{};
+      get_hint(
+          memory_.notices(), [&](TaskHint taken) { hint = taken; }, Deadline::never());
+      on_notice_(hint);
+    }
+  } catch (const QueueShutDown&) {  // NOLINT(bugprone-empty-catch): the pool has ended
+  } catch (const std::exception& error) {
+    log(LogLevel::error, std::string("a pool calls no callbacks any more: ") + error.what());
+  }
+}
+
+void Notices::end() {
+  has_ended_ = true;
+  shut_down_hints(memory_.notices());
+  if (!thread_.joinable()) return;
+  if (is_here()) {
+    is_left_->store(true);
+    thread_.detach();  // the pool is destroyed by one of its own callbacks
+  } else {
+    thread_.join();
+  }
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "nursery/task_slot.hpp"
+
+#include <kin/detail/task.hpp>
+
+#include <string>
+#include <typeinfo>
+
+namespace kin::detail {
+
+class WorkerPool;
+
+/// A task of a pool's as its maker sees it: a slot in shared memory, and what is private beside it.
+/// There is one for each slot, used again with it.
+class PoolTask final : public Task {
+ public:
+  void adopt(WorkerPool& pool, TaskSlot& slot) noexcept {
+    pool_ = &pool;
+    slot_ = &slot;
+  }
+  [[nodiscard]] TaskSlot& slot() const noexcept { return *slot_; }
+
+  [[nodiscard]] Stage stage() const override;
+  [[nodiscard]] bool wait_until_over(Deadline deadline) override;
+  void look_around() override;
+  bool cancel(bool kill) override;
+  [[nodiscard]] std::exception_ptr failure() override;
+  [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override;
+  [[nodiscard]] std::string name() const override;
+
+  // The pool's.
+  using Task::call_observers;
+  using Task::renew;
+  PoolTask* next_free = nullptr;
+  const std::type_info* function = &typeid(void);
+  TaskRef self;  // while a notice is awaited; guarded by the pool's lock
+
+ private:
+  bool want_notice() override;
+  void forget_notice() noexcept override;
+  void dispose() noexcept override;
+  [[nodiscard]] std::exception_ptr death() const;
+
+  WorkerPool* pool_ = nullptr;
+  TaskSlot* slot_ = nullptr;
+};
+
+}  // namespace kin::detail

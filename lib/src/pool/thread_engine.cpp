@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Threads of this process, Boost.Asio's. Asio is given one token for each task, the tasks themselves
+// stand in a queue of our own: so they can be called off while all threads are busy.
+
+#include <kin/detail/thread_engine.hpp>
+
+#include "base/signal_mask.hpp"
+#include "memory/process_table.hpp"
+#include "pool/finishing.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+namespace kin::detail {
+
+class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
+ public:
+  explicit ThreadCrew(ThreadSettings settings)
+      : size_(static_cast<std::size_t>(settings.workers)),
+        initializer_(std::move(settings.initializer)),
+        threads_(size_) {}
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool is_own_process() const noexcept { return creator_ == this_process_or_none(); }
+
+  void queue(Task& task) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!why_broken_.empty()) throw BrokenPool(why_broken_);
+      if (!is_open_)
+        throw std::logic_error("kin: the thread pool takes no more tasks: it was closed");
+      pending_.emplace_back(task);
+      ++open_tasks_;
+    }
+    boost::asio::post(threads_, [self = shared_from_this()] { self->run_one(); });
+  }
+
+  /// Whether it was open.
+  bool close() {
+    const std::scoped_lock lock(mutex_);
+    if (open_tasks_ == 0) all_done_.notify_all();
+    return std::exchange(is_open_, false);
+  }
+
+  void cancel_pending() noexcept {
+    std::deque<TaskRef> pending;
+    {
+      const std::scoped_lock lock(mutex_);
+      pending = pending_;
+    }
+    for (const TaskRef& task : pending) task->cancel(false);
+  }
+
+  bool join(Deadline deadline) {
+    if (here() == this) {
+      throw std::logic_error("kin: a thread pool can't be joined by one of its own threads");
+    }
+    std::unique_lock lock(mutex_);
+    if (is_open_) {
+      throw std::logic_error(
+          "kin: the thread pool is open: close() or terminate() it before join()");
+    }
+    const auto is_done = [this] { return open_tasks_ == 0; };
+    if (deadline.is_never()) {
+      all_done_.wait(lock, is_done);
+    } else {
+      const std::chrono::steady_clock::time_point until{
+          std::chrono::nanoseconds(deadline.nanoseconds())};
+      if (!all_done_.wait_until(lock, until, is_done)) return false;
+    }
+    lock.unlock();
+    join_threads();
+    return true;
+  }
+
+  void end() noexcept {
+    try {
+      if (here() == this) {
+        // The last handle went in a task: a thread can't join itself.
+        std::thread([self = shared_from_this()] { self->end(); }).detach();
+        return;
+      }
+      join(Deadline::never());
+    } catch (const std::exception& error) {
+      log(LogLevel::error, std::string("a thread pool could not be ended: ") + error.what());
+    }
+  }
+
+ private:
+  static ThreadCrew*& here() {
+    static thread_local ThreadCrew* crew = nullptr;
+    return crew;
+  }
+
+  void join_threads() {
+    const std::scoped_lock lock(joining_);
+    threads_.join();
+  }
+
+  void run_one() {
+    initialize();
+    TaskRef task;
+    {
+      const std::scoped_lock lock(mutex_);
+      task = std::move(pending_.front());
+      pending_.pop_front();
+    }
+    if (why_broken_.empty()) {
+      static_cast<ThreadTask&>(*task).run();
+    } else if (static_cast<ThreadTask&>(*task).begin()) {
+      static_cast<ThreadTask&>(*task).fail(std::make_exception_ptr(BrokenPool(why_broken_)));
+    }
+    task = TaskRef();
+    const std::scoped_lock lock(mutex_);
+    if (--open_tasks_ == 0) all_done_.notify_all();
+  }
+
+  void initialize() {
+    if (here() == this) return;
+    here() = this;
+    const std::scoped_lock lock(initializing_);
+    if (!initializer_ || !why_broken_.empty()) return;
+    try {
+      initializer_();
+    } catch (const std::exception& error) {
+      log(LogLevel::error, std::string("a thread pool's initializer threw: ") + error.what());
+      const std::scoped_lock also(mutex_);
+      why_broken_ = std::string("the thread pool's initializer threw: ") + error.what();
+    }
+  }
+
+  Stamp creator_ = this_process_or_none();
+  std::size_t size_;
+  Callback<void()> initializer_;
+  boost::asio::thread_pool threads_;
+  std::mutex joining_;
+  std::mutex initializing_;
+  std::mutex mutex_;  // guards what follows
+  bool is_open_ = true;
+  std::string why_broken_;
+  std::deque<TaskRef> pending_;
+  std::size_t open_tasks_ = 0;
+  std::condition_variable all_done_;
+};
+
+std::shared_ptr<ThreadEngine> ThreadEngine::start(ThreadSettings settings) {
+  constexpr std::ptrdiff_t most = 4096;
+  if (settings.workers < 1 || settings.workers > most) {
+    throw std::invalid_argument("kin: a thread pool has between 1 and " + std::to_string(most) +
+                                " threads, not " + std::to_string(settings.workers));
+  }
+  return std::make_shared<ThreadEngine>(std::move(settings));
+}
+
+ThreadEngine::ThreadEngine(ThreadSettings settings) {
+  const SignalsBlocked blocked;  // signals are for the application's threads
+  crew_ = std::make_shared<ThreadCrew>(std::move(settings));
+}
+
+ThreadEngine::~ThreadEngine() {
+  if (crew_->is_own_process()) {
+    end();
+  } else {
+    // A copy in a child, without the threads: it stays as it is.
+    static_cast<void>(new std::shared_ptr<ThreadCrew>(std::move(crew_)));
+  }
+}
+
+std::size_t ThreadEngine::workers() const noexcept { return crew_->size(); }
+
+void ThreadEngine::check(const TaskLimits& limits) {
+  if ((limits.hard | limits.retries) != 0) {
+    throw std::invalid_argument(
+        "kin: a thread can't be killed, nor die alone: the options timeout and retries are for "
+        "processes");
+  }
+}
+
+void ThreadEngine::queue(Task& task) {
+  if (!crew_->is_own_process()) {
+    throw std::logic_error("kin: the thread pool belongs to the process that made it");
+  }
+  crew_->queue(task);
+}
+
+void ThreadEngine::close() { static_cast<void>(crew_->close()); }
+void ThreadEngine::cancel_pending() noexcept { crew_->cancel_pending(); }
+void ThreadEngine::terminate() noexcept {
+  crew_->close();
+  crew_->cancel_pending();
+}
+bool ThreadEngine::join(Deadline deadline) { return crew_->join(deadline); }
+void ThreadEngine::end() noexcept {
+  terminate();
+  crew_->end();
+}
+
+void ThreadEngine::finish() noexcept {
+  if (!crew_->is_own_process()) return;
+  if (crew_->close()) crew_->end();
+}
+
+void ThreadEngine::finish_at_end() noexcept {
+  if (!crew_->is_own_process()) return;
+  static_cast<void>(crew_->close());
+  crew_->end();
+}
+
+void finish_at_exit(const std::shared_ptr<ThreadEngine>& engine) { Finishing::add(engine); }
+
+}  // namespace kin::detail

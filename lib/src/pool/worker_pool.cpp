@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The parent's side of a pool: tasks are written into slots in shared memory and hinted at in a queue;
+// who waits for one looks at its slot. Between a submit and a get there is no thread of the parent's and
+// no system call, unless somebody sleeps.
+//
+// A slot is in use as long as a TaskRef names its task. A task that nobody refers to before it is over
+// is put aside; its slot is used again when it is.
+
+#include "pool/worker_pool.hpp"
+
+#include "base/stdio.hpp"
+#include "base/syscall.hpp"
+#include "nursery/nursery.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+#include <thread>
+
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+namespace kin::detail {
+namespace {
+
+// Every task is measured until so many were submitted, and one of so many after that.
+constexpr std::uint64_t all_measured = 1024;
+constexpr std::uint64_t one_measured_of = 16;
+
+// How many of those that were put aside a submit looks at.
+constexpr int looks_aside = 2;
+
+std::string next_pool_name() {
+  static std::atomic<int> pools{0};
+  return "Pool-" + std::to_string(++pools);
+}
+
+// A fork has one thread: what the others of this process were doing stays half done in it.
+void warn_of_threads(const std::string& name) {
+  struct stat about {};
+  if (::stat("/proc/self/task", &about) != 0 || about.st_nlink <= 3) return;
+  log(LogLevel::warning, name + " is made while this process has " +
+                             std::to_string(about.st_nlink - 2) +
+                             " threads: its workers are forks, in which locks that other threads "
+                             "hold stay locked; make pools before threads");
+}
+
+std::byte* room(Place& place, std::size_t size) {
+  std::byte* block = Heap::allocate_into(place, size);
+  if (Heap::is_run(size)) populate(block, size);
+  return block;
+}
+
+void load(TaskSlot& slot, const OutgoingCargo& cargo) {
+  try {
+    load_cargo(slot.arguments_cargo, cargo, 0);
+  } catch (const NoRoomForDescriptors&) {
+    throw SystemError("kin: no room among the descriptors on their way", ENOSPC);
+  }
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
+    : engine_(engine),
+      creator_(this_process()),
+      name_(settings.name.empty() ? next_pool_name() : std::move(settings.name)),
+      memory_(static_cast<std::uint32_t>(settings.workers)),
+      bell_(
+          away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))))),
+      notices_(memory_, [this](TaskHint hint) { call_observers(hint); }) {
+  start(std::move(settings));
+}
+
+void WorkerPool::start(PoolSettings settings) {
+  warn_of_threads(name_);
+  Nursery nursery(memory_, bell_.get(),
+                  {.initializer = std::move(settings.initializer),
+                   .max_tasks = static_cast<std::uint64_t>(settings.max_tasks),
+                   .max_memory = settings.max_memory},
+                  name_ + "-worker");
+  process_.emplace(ProcessOptions{.name = name_ + "-nursery", .daemon = true},
+                   [&nursery] { nursery.run(); });
+  process_->start();
+  nursery_.emplace(process_->handle());
+  while (state().phase.load() == PoolState::starting && nursery_->is_alive()) {
+    futex_wait_slice(state().phase, PoolState::starting, Deadline::never());
+  }
+  const std::uint32_t phase = state().phase.load();
+  if (phase != PoolState::starting && phase != PoolState::failed) return;
+  process_->join();
+  if (phase == PoolState::failed) throw SystemError("fork", state().start_error.load());
+  throw BrokenPool(name_ + ": its nursery (pid " + std::to_string(nursery_->pid()) +
+                   ") died before there were workers");
+}
+
+void WorkerPool::check_process() const {
+  if (!is_own_process()) {
+    throw std::logic_error("kin: " + name_ + " belongs to the process that made it");
+  }
+}
+
+// ---- submitting
+
+PoolTask& WorkerPool::take_free() {
+  look_aside();
+  const std::scoped_lock lock(mutex_);
+  if (free_ == nullptr) add_block();
+  PoolTask& task = *free_;
+  free_ = task.next_free;
+  if (in_use_++ == 0) self_ = engine_.shared_from_this();
+  return task;
+}
+
+void WorkerPool::add_block() {
+  const std::span<TaskSlot> slots = add_slots(state());
+  auto tasks = std::make_unique<PoolTask[]>(slots.size());
+  for (std::size_t i = slots.size(); i-- > 0;) {
+    tasks[i].adopt(*this, slots[i]);
+    tasks[i].next_free = free_;
+    free_ = &tasks[i];
+  }
+  blocks_.push_back(std::move(tasks));
+}
+
+void WorkerPool::look_aside() noexcept {
+  for (int i = 0; i < looks_aside; ++i) {
+    PoolTask* task = nullptr;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (aside_.empty()) return;
+      task = aside_.front();
+      aside_.pop_front();
+      if (!task->slot().now().is_over()) {
+        aside_.push_back(task);
+        continue;
+      }
+    }
+    recycle(*task);
+  }
+}
+
+void WorkerPool::recycle(PoolTask& task) noexcept {
+  TaskSlot& slot = task.slot();
+  if (slot.arguments_block) Heap::free_from(slot.arguments_block);
+  if (slot.result_block) Heap::free_from(slot.result_block);
+  if (slot.arguments_cargo) unload_cargo(slot.arguments_cargo);
+  if (slot.result_cargo) unload_cargo(slot.result_cargo);
+  task.renew();
+  // No hint fits from here on: they name the life before.
+  ++slot.generation;
+  slot.word.store(TaskWord(slot.generation, TaskState::free).bits(), std::memory_order_release);
+  std::shared_ptr<ProcessEngine> last;  // let go of without the lock
+  const std::scoped_lock lock(mutex_);
+  task.next_free = free_;
+  free_ = &task;
+  if (--in_use_ == 0) last = std::move(self_);
+}
+
+void WorkerPool::put_aside(PoolTask& task) noexcept {
+  const std::scoped_lock lock(mutex_);
+  aside_.push_back(&task);
+}
+
+TaskRef WorkerPool::hold(TaskCode code, std::span<const std::byte> arguments,
+                         const OutgoingCargo& cargo, const TaskLimits& limits,
+                         const std::type_info& function) {
+  check_process();
+  PoolTask& task = take_free();
+  TaskSlot& slot = task.slot();
+  // If killed from here on: the pool ends, and with it what the slot owns.
+  slot.word.store(TaskWord(slot.generation, TaskState::held).bits(), std::memory_order_relaxed);
+  TaskRef reference(task);
+  slot.code = code;
+  slot.soft_limit = limits.soft;
+  slot.hard_limit = limits.hard;
+  slot.retries.store(limits.retries, std::memory_order_relaxed);
+  slot.progress.store(0, std::memory_order_relaxed);
+  slot.death.pid.store(0, std::memory_order_relaxed);
+  task.function = &function;
+  std::byte* to = make_arguments(slot, arguments.size());
+  if (!arguments.empty()) std::memcpy(to, arguments.data(), arguments.size());
+  if (!cargo.empty()) load(slot, cargo);
+  return reference;
+}
+
+std::byte* WorkerPool::make_arguments(TaskSlot& slot, std::size_t size) {
+  slot.arguments_length = size;
+  return size <= TaskSlot::arguments_size ? slot.arguments.data()
+                                          : room(slot.arguments_block, size);
+}
+
+void WorkerPool::queue(PoolTask& task) {
+  refuse_unless_open();
+  TaskSlot& slot = task.slot();
+  const std::uint64_t number = submitted_.fetch_add(1, std::memory_order_relaxed);
+  const bool is_measured = number < all_measured || number % one_measured_of == 0;
+  slot.submitted_at = is_measured ? Deadline::now() : 0;
+  // Nobody else changes the word of a task that is held, but for the flag of one that is observed.
+  const TaskWord held = slot.now();
+  // SYNC task: publishes the slot; pairs with the compare-and-swap of the worker that takes it. The hint
+  // that follows is behind a lock as well.
+  slot.word.store(held.with(TaskState::queued).bits(), std::memory_order_release);
+  try {
+    put_hint(memory_.tasks(), TaskHint::to(slot, slot.generation));
+  } catch (...) {
+    slot.word.store(held.bits());  // nobody has heard of it
+    refuse_unless_open();
+    throw;
+  }
+}
+
+void WorkerPool::refuse_unless_open() const {
+  const std::uint32_t phase = state().phase.load(std::memory_order_relaxed);
+  if (phase == PoolState::open && !is_over_.load(std::memory_order_relaxed)) return;
+  if (phase == PoolState::broken || phase == PoolState::open) throw BrokenPool(why_broken());
+  throw std::logic_error("kin: " + name_ + " takes no more tasks: it was " +
+                         (phase == PoolState::closing ? "closed" : "terminated"));
+}
+
+std::string WorkerPool::why_broken() const {
+  if (state().phase.load() != PoolState::broken) {
+    return name_ + ": its nursery (pid " + std::to_string(nursery_->pid()) +
+           ") was killed, and its workers with it";
+  }
+  std::string why = name_ + ": its workers can't start: ";
+  for (const auto& letter : state().why_broken) {
+    if (letter.load() == '\0') break;
+    why += letter.load();
+  }
+  return why;
+}
+
+// ---- notices
+
+void WorkerPool::await_notice(PoolTask& task) {
+  const std::scoped_lock lock(mutex_);
+  if (!task.self) task.self = TaskRef(task);
+  notices_.start();
+}
+
+void WorkerPool::forget_notice(PoolTask& task) noexcept {
+  TaskRef last;  // let go of without the lock
+  const std::scoped_lock lock(mutex_);
+  std::swap(last, task.self);
+}
+
+PoolTask* WorkerPool::task_of(const TaskSlot& slot) const noexcept {
+  for (std::size_t block = 0; block < blocks_.size(); ++block) {
+    const std::span<TaskSlot> slots = state().slots(block);
+    if (&slot >= slots.data() && &slot < slots.data() + slots.size()) {
+      return &blocks_[block][static_cast<std::size_t>(&slot - slots.data())];
+    }
+  }
+  return nullptr;
+}
+
+// The notice may be of a life before, or come twice.
+void WorkerPool::call_observers(TaskHint hint) {
+  TaskRef task;
+  {
+    const std::scoped_lock lock(mutex_);
+    PoolTask* found = task_of(hint.slot());
+    if (found == nullptr || hint.slot().generation != hint.generation) return;
+    std::swap(task, found->self);
+  }
+  if (task) static_cast<PoolTask&>(*task).call_observers();
+}
+
+// ---- ending
+
+void WorkerPool::change_phase(PoolState::Phase from, PoolState::Phase to) noexcept {
+  std::uint32_t before = from;
+  state().phase.compare_exchange_strong(before, to);
+}
+
+void WorkerPool::ring_nursery() noexcept { ::eventfd_write(bell_.get(), 1); }
+
+void WorkerPool::shut_down_tasks() noexcept {
+  shut_down_hints(memory_.tasks());
+  ring_nursery();
+}
+
+void WorkerPool::close() {
+  check_process();
+  change_phase(PoolState::open, PoolState::closing);
+  shut_down_tasks();
+}
+
+void WorkerPool::terminate() noexcept {
+  if (!is_own_process()) return;
+  change_phase(PoolState::open, PoolState::terminating);
+  change_phase(PoolState::closing, PoolState::terminating);
+  shut_down_tasks();
+}
+
+void WorkerPool::kill() noexcept {
+  if (!is_own_process()) return;
+  state().has_no_patience.store(1);
+  terminate();
+}
+
+void WorkerPool::cancel_pending() noexcept {
+  if (!is_own_process()) return;
+  end_tasks_if(memory_, TaskState::cancelled,
+               [](TaskWord word) { return word.state() == TaskState::queued; });
+}
+
+bool WorkerPool::join(Deadline deadline) {
+  check_process();
+  if (notices_.is_here()) {
+    throw std::logic_error("kin: " + name_ + " can't be joined by one of its own callbacks");
+  }
+  if (state().phase.load() == PoolState::open) {
+    throw std::logic_error("kin: " + name_ + " is open: close() or terminate() it before join()");
+  }
+  if (!join_nursery(deadline)) return false;
+  bury();
+  return true;
+}
+
+void WorkerPool::end() noexcept {
+  try {
+    terminate();
+    join_nursery(Deadline::never());
+    bury();
+  } catch (const std::exception& error) {
+    log(LogLevel::error, name_ + " could not be ended: " + error.what());
+  }
+}
+
+void WorkerPool::finish() noexcept {
+  try {
+    const bool was_open = state().phase.load() == PoolState::open;
+    close();
+    if (was_open && !notices_.is_here()) join(Deadline::never());
+  } catch (const std::exception& error) {
+    log(LogLevel::error, name_ + " could not be finished: " + error.what());
+  }
+}
+
+bool WorkerPool::join_nursery(Deadline deadline) {
+  constexpr auto patience = std::chrono::seconds(3);
+  const auto join_until = [&](Deadline until) {
+    if (until.is_never()) {
+      nursery_->join();
+      return true;
+    }
+    return nursery_->join_for(std::chrono::nanoseconds(until.nanoseconds() - Deadline::now()));
+  };
+  if (state().phase.load() != PoolState::terminating) return join_until(deadline);
+  const Deadline patient = Deadline::after(patience);
+  if (join_until(patient.nanoseconds() < deadline.nanoseconds() ? patient : deadline)) return true;
+  if (deadline.has_passed()) return false;
+  // It was stopped, or is in trouble. Its workers end with it.
+  nursery_->kill();
+  return join_until(deadline);
+}
+
+void WorkerPool::look_after_nursery() {
+  if (!is_over_.load() && !nursery_->is_alive()) bury();
+}
+
+// The nursery is dead; what it left undone ends here.
+void WorkerPool::bury() {
+  const std::scoped_lock lock(ending_);
+  if (!is_over_.load()) {
+    wait_for_orphans();
+    const bool was_asked = state().phase.load() == PoolState::terminating;
+    is_over_.store(true);
+    end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
+                 [](TaskWord word) { return word.is_workers(); });
+  }
+  if (state().phase.load() != PoolState::open) notices_.end();
+}
+
+// Workers are killed when their nursery dies; until the kernel says that they are gone they may still
+// write.
+void WorkerPool::wait_for_orphans() {
+  for (Seat& seat : state().seats()) {
+    const Stamp worker = seat.worker.load();
+    while (worker != 0 && !sweep_if_gone(worker)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    seat.pid.store(0);
+  }
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "memory/process_table.hpp"
+#include "nursery/pool_state.hpp"
+#include "pool/notices.hpp"
+#include "pool/pool_task.hpp"
+
+#include <kin/detail/process_engine.hpp>
+#include <kin/process.hpp>
+#include <kin/unique_fd.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kin::detail {
+
+/// What a ProcessEngine is made of: the parent's side of a pool.
+class WorkerPool {
+ public:
+  WorkerPool(ProcessEngine& engine, PoolSettings settings);
+  ~WorkerPool() = default;
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  [[nodiscard]] PoolMemory& memory() noexcept { return memory_; }
+  [[nodiscard]] PoolState& state() const noexcept { return memory_.state(); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] bool is_own_process() const noexcept { return creator_ == this_process_or_none(); }
+  void check_process() const;
+
+  TaskRef hold(TaskCode code, std::span<const std::byte> arguments, const OutgoingCargo& cargo,
+               const TaskLimits& limits, const std::type_info& function);
+  std::byte* make_arguments(TaskSlot& slot, std::size_t size);
+  void queue(PoolTask& task);
+
+  /// Nobody refers to it any more, and no worker has it: its slot is free.
+  void recycle(PoolTask& task) noexcept;
+  /// Nobody refers to it any more, but it is not over.
+  void put_aside(PoolTask& task) noexcept;
+
+  /// Part of every slice of a wait: what to do when the nursery is dead.
+  void look_after_nursery();
+  void ring_nursery() noexcept;
+  void await_notice(PoolTask& task);
+  void forget_notice(PoolTask& task) noexcept;
+  [[nodiscard]] std::string why_broken() const;
+
+  void close();
+  void terminate() noexcept;
+  void kill() noexcept;
+  void cancel_pending() noexcept;
+  bool join(Deadline deadline);
+  void end() noexcept;
+  void finish() noexcept;
+
+ private:
+  void start(PoolSettings settings);
+  PoolTask& take_free();
+  void add_block();
+  void look_aside() noexcept;
+  [[nodiscard]] PoolTask* task_of(const TaskSlot& slot) const noexcept;
+  void call_observers(TaskHint hint);
+  void refuse_unless_open() const;
+  void change_phase(PoolState::Phase from, PoolState::Phase to) noexcept;
+  void shut_down_tasks() noexcept;
+  bool join_nursery(Deadline deadline);
+  void bury();
+  void wait_for_orphans();
+
+  ProcessEngine& engine_;
+  Stamp creator_;
+  std::string name_;
+  PoolMemory memory_;
+  UniqueFd bell_;  // wakes the nursery
+  std::optional<Process> process_;
+  std::optional<ProcessHandle> nursery_;
+  std::atomic<std::uint64_t> submitted_{0};
+  std::atomic<bool> is_over_{false};  // the nursery is dead, and all tasks have ended
+
+  std::mutex ending_;  // guards the end of the nursery's tasks, and of the notices
+
+  std::mutex mutex_;  // guards what follows
+  PoolTask* free_ = nullptr;
+  std::size_t in_use_ = 0;
+  std::shared_ptr<ProcessEngine> self_;  // while tasks are in use
+  std::vector<std::unique_ptr<PoolTask[]>> blocks_;
+  std::deque<PoolTask*> aside_;
+  Notices notices_;
+};
+
+}  // namespace kin::detail

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "frame.hpp"
+
+#include <kin/executor.hpp>
+#include <kin/pool.hpp>
+#include <kin/queue.hpp>
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <numeric>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+TEST_SUITE("pool") {
+  using namespace unit;
+
+  int square(int x) { return x * x; }
+  std::string greet(const std::string& word, const std::string& name) { return word + ", " + name; }
+  int die(int signal) {
+    std::raise(signal);
+    return 0;
+  }
+  int own_pid() { return ::getpid(); }
+
+  TEST_CASE("a call is run in another process") {
+    const Frame frame;
+    kin::Pool pool(2);
+    CHECK(pool.apply(square, 3) == 9);
+    CHECK(pool.apply(greet, "hello", "Ada") == "hello, Ada");
+    CHECK(pool.apply(own_pid) != ::getpid());
+  }
+
+  TEST_CASE("a map gives its results in order") {
+    const Frame frame;
+    kin::Pool pool(2);
+    const std::vector<int> squares = pool.map(square, std::views::iota(0, 100));
+    REQUIRE(squares.size() == 100);
+    for (int i = 0; i < 100; ++i) CHECK(squares[static_cast<std::size_t>(i)] == i * i);
+    const std::vector<std::string> names{"Ada", "Grace"};
+    CHECK(pool.map(kin::partial(greet, "hi"), names) ==
+          std::vector<std::string>{"hi, Ada", "hi, Grace"});
+  }
+
+  TEST_CASE("a worker that is killed costs the one task that it ran") {
+    const Frame frame;
+    kin::Pool pool(2);
+    std::vector<kin::Future<int>> before;
+    for (int i = 0; i < 100; ++i) before.push_back(pool.apply_async(square, i));
+    kin::Future<int> killed = pool.apply_async(die, SIGKILL);
+    std::vector<kin::Future<int>> after;
+    for (int i = 0; i < 100; ++i) after.push_back(pool.apply_async(square, i));
+    try {
+      static_cast<void>(killed.get());
+      FAIL("a killed task has a result");
+    } catch (const kin::WorkerDied& death) {
+      CHECK(death.exit_code() == -SIGKILL);
+      CHECK(std::string(death.what()).find("SIGKILL") != std::string::npos);
+    }
+    for (int i = 0; i < 100; ++i) {
+      CHECK(before[static_cast<std::size_t>(i)].get() == i * i);
+      CHECK(after[static_cast<std::size_t>(i)].get() == i * i);
+    }
+  }
+
+  TEST_CASE("a task with retries runs again when its worker is killed") {
+    const Frame frame;
+    kin::Pool pool(2);
+    const kin::Queue<int> runs;
+    const auto twice = kin::partial(
+        [](const kin::Queue<int>& told, int value) {
+          told.put(value);
+          if (told.size() == 1) std::raise(SIGKILL);
+          return value;
+        },
+        runs);
+    CHECK(pool.apply({.retries = 1}, twice, 7) == 7);
+    CHECK(runs.size() == 2);
+  }
+
+  TEST_CASE("a task that takes too long is ended with its worker") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const auto forever = [](int seconds) {
+      return static_cast<int>(::sleep(static_cast<unsigned>(seconds)));
+    };
+    CHECK_THROWS_AS(static_cast<void>(pool.apply({.timeout = 50ms}, forever, 600)),
+                    kin::TimeoutError);
+    CHECK(pool.apply(square, 5) == 25);
+  }
+
+  TEST_CASE("when the nursery is killed everything that is pending fails") {
+    const Frame frame;
+    kin::Pool pool(2);
+    const auto forever = [](int seconds) {
+      return static_cast<int>(::sleep(static_cast<unsigned>(seconds)));
+    };
+    const auto parent_of_worker = pool.apply([] { return static_cast<int>(::getppid()); });
+    std::vector<kin::Future<int>> pending;
+    for (int i = 0; i < 10; ++i) pending.push_back(pool.apply_async(forever, 600));
+    ::kill(parent_of_worker, SIGKILL);
+    for (auto& future : pending) CHECK_THROWS_AS(static_cast<void>(future.get()), kin::BrokenPool);
+    CHECK_THROWS_AS(static_cast<void>(pool.apply(square, 1)), kin::BrokenPool);
+    CHECK(pool.worker_pids().empty());
+  }
+}
