@@ -8,8 +8,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <functional>
 #include <iostream>
+#include <utility>
+#include <vector>
 
 #include <linux/futex.h>
 #include <signal.h>
@@ -206,6 +211,76 @@ TEST_SUITE("harness") {
     });
     CHECK(report.passed());
     CHECK(report.kill_points == 4);
+  }
+
+  TEST_CASE("a short way to a kill point leads to the same instruction") {
+    struct Seen {
+      std::array<std::atomic<int>, 400> after_step;
+    };
+    const Toybox box;
+    const auto walk = [&](const std::function<void()>& partner) {
+      crash::SharedPage<Seen> seen;
+      const Report report = crash::run({
+          .name = "toy: loops",
+          .prepare = [&] { box.clear(); },
+          .operation =
+              [&] {
+                for (int i = 0; i != 10; ++i) {
+                  ++box->first;
+                  box->second += i % 3;
+                  syscall(SYS_getppid);
+                }
+                box->flag = 1;
+              },
+          .check = [&](const Moment& moment) -> std::string {
+            seen->after_step.at(moment.step) =
+                1 + box->first + 100 * box->second + 10'000 * box->flag;
+            return "seen";
+          },
+          .expected = {"seen"},
+          .partner = partner,  // what has somebody beside it is stepped
+      });
+      CHECK(report.passed());
+      std::vector<int> all(seen->after_step.begin(), seen->after_step.end());
+      return std::pair(all, report.steps);
+    };
+    const auto [stepped, all_steps] = walk([] {});
+    const auto [guided, steps] = walk({});
+    CHECK(std::ranges::count(stepped, 0) < 300);
+    CHECK(guided == stepped);
+#if defined(__x86_64__)
+    CHECK(2 * steps < all_steps);
+#endif
+  }
+
+  TEST_CASE("an operation may go now one way and now another") {
+    const Toybox box;
+    int round = 0;
+    crash::prove({
+        .name = "toy: two ways",
+        .prepare =
+            [&] {
+              box.clear();
+              box->intent = ++round % 5;
+            },
+        .operation =
+            [&] {
+              if (box->intent < 2) {
+                box->first = 1;
+                box->second = 1;
+              } else {
+                box->second = 2;
+                box->first = 2;
+                box->flag = 2;
+              }
+            },
+        .check = [&](const Moment&) -> std::string {
+          return std::to_string(box->first) + std::to_string(box->second) +
+                 std::to_string(box->flag);
+        },
+        .expected = {"000", "110", "222"},
+        .possible = {"100", "020", "220"},
+    });
   }
 
   TEST_CASE("every change includes each system call, before and after") {

@@ -6,6 +6,11 @@
 // and each round counts anew. So an operation whose length varies is killed at each of its points
 // all the same: a first round tells about how many there are, and the tour goes on behind them
 // until the operation completes first.
+//
+// Most rounds need not be stepped from the beginning. The first ones are, and note the way that the
+// operation goes; if two of them went the same way, all others run along it at full speed up to a few
+// instructions before their kill point. One that goes another way is over before it comes there; then it is
+// played again, and stepped. What has others beside it is always stepped, so that they get on with it.
 
 #include "crash_run.hpp"
 
@@ -17,9 +22,11 @@
 #include <cstdlib>
 #include <iomanip>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <ostream>
 #include <thread>
+#include <utility>
 
 #include <sys/prctl.h>
 
@@ -98,7 +105,7 @@ class Tour {
       visit(points[i]);
       --report_.left_out;
     }
-    // An operation may take longer than in the round that measured it.
+    // An operation may take longer than in the round that measured it: beyond its end all are stepped.
     for (Point point : ends) {
       if (point.step == last_step()) {
         continue;
@@ -118,12 +125,19 @@ class Tour {
   struct Visited {
     Moment moment;
     bool reached_end;
+    bool strayed;
   };
 
   const Scenario& scenario_;
   Report report_;
   Clock::time_point start_ = Clock::now();
   bool hung_ = false;
+  bool knows_way_ = false;
+  bool has_found_another_ = false;
+  std::size_t guided_ = 0;             // rounds along the known way
+  std::size_t strays_ = 0;             // and those of them that went another
+  Trail first_way_;                    // of the operation before the recovery
+  std::map<std::size_t, Trail> ways_;  // of the other, by the kill point of that
 
   std::chrono::duration<double> elapsed() const { return Clock::now() - start_; }
   bool gave_up() const { return hung_ || report_.failures.size() >= failures_enough; }
@@ -135,7 +149,10 @@ class Tour {
   /// The last kill points: one, or one for each kill point of the operation before the recovery.
   /// Found by letting the traced process come to its end.
   std::vector<Point> find_ends() {
-    const std::size_t firsts = scenario_.recovery ? visit({never, never}).moment.first_step : 0;
+    if (!scenario_.recovery && last_step() == never) {
+      return {{0, find_way().step}};
+    }
+    const std::size_t firsts = scenario_.recovery ? find_way().first_step : 0;
     std::vector<Point> ends;
     report_.firsts_left_out = firsts + 1;
     for (const std::size_t first : even_order(firsts + 1)) {
@@ -148,10 +165,79 @@ class Tour {
     return ends;
   }
 
-  /// Plays a round and counts it.
+  /// Nothing beside it needs its steps, and nothing but its steps leads to its kill points.
+  bool goes_alone() const {
+    return !scenario_.partner && !scenario_.sleeper && !scenario_.waker && !scenario_.blocks &&
+           !scenario_.lead.word;
+  }
+
+  /// Lets the operation, the first of two if there is a recovery, come to its end until it has gone one
+  /// way twice.
+  Moment find_way() {
+    constexpr std::size_t tries = 5;
+    Trail& way = scenario_.recovery ? first_way_ : ways_[0];
+    std::vector<Trail> others;
+    Moment moment = visit({never, never}).moment;
+    while (goes_alone() && !knows_way_ && others.size() + 1 < tries && !tired()) {
+      others.push_back(std::exchange(way, {}));
+      moment = visit({never, never}).moment;
+      knows_way_ = std::find(others.begin(), others.end(), way) != others.end();
+    }
+    return moment;
+  }
+
+  Way first_way_to(Point point) {
+    if (knows_way_) {
+      return {.known = &first_way_};
+    }
+    return {.note = point.first == never && goes_alone() ? &first_way_ : nullptr};
+  }
+
+  Way way_to(Point point) {
+    if (scenario_.recovery && knows_way_) {
+      const auto [way, is_new] = ways_.try_emplace(point.first);
+      return is_new ? Way{.note = &way->second} : Way{.known = &way->second};
+    }
+    if (knows_way_) {
+      return {.known = &ways_[0]};
+    }
+    return {.note = point.first == never && goes_alone() ? &ways_[0] : nullptr};
+  }
+
+  /// After a stray: the way may be one that is seldom gone. Once another is found; then all is stepped.
+  void look_for_another_way() {
+    constexpr std::size_t many = 16;
+    if (++strays_ < many || 4 * strays_ < guided_) {
+      return;
+    }
+    knows_way_ = false;
+    ways_.clear();
+    if (!std::exchange(has_found_another_, true)) {
+      strays_ = guided_ = 0;
+      find_way();
+    }
+  }
+
+  /// Plays a round, and once more if it strayed: then it is stepped.
   Visited visit(Point point) {
+    const Way way = way_to(point);
+    guided_ += knows_way_ ? 1U : 0U;
+    const Visited visited = play(point, way, first_way_to(point));
+    if (!visited.strayed) {
+      return visited;
+    }
+    if (way.note != nullptr) {
+      ways_.erase(point.first);
+    }
+    const Visited stepped = play(point, {}, {});
+    look_for_another_way();
+    return stepped;
+  }
+
+  /// Plays a round and counts it.
+  Visited play(Point point, Way way, Way first_way) {
     scenario_.prepare();
-    Round round(scenario_, point);
+    Round round(scenario_, point, way, first_way);
     try {
       const std::string outcome = round.play();
       if (is_right(outcome)) {
@@ -167,7 +253,7 @@ class Tour {
     }
     report_.steps += round.steps();
     ++(round.reached_end() ? report_.completed : report_.kill_points);
-    return {round.moment(), round.reached_end()};
+    return {round.moment(), round.reached_end(), round.strayed()};
   }
 
   bool is_right(const std::string& outcome) const {

@@ -60,7 +60,7 @@ std::string Round::play() {
   if (scenario_.lead.word) {
     lead_in(victim);
   }
-  walk(victim, scenario_.at, point_.step, moment_.step);
+  walk(victim, scenario_.at, way_, point_.step, moment_.step);
   moment_.completed = victim.state() == Stepper::State::finished;
   reached_end_ = moment_.step < point_.step;
   if (scenario_.with == With::kill) {
@@ -101,7 +101,7 @@ void Round::begin_waker() {
 void Round::die_first() {
   Stepper first(scenario_.operation);
   const At at = scenario_.watch ? At::every_change : At::every_instruction;
-  walk(first, at, point_.first, moment_.first_step);
+  walk(first, at, first_way_, point_.first, moment_.first_step);
   moment_.first_completed = first.state() == Stepper::State::finished;
   first.kill();
   first.reap();
@@ -133,9 +133,20 @@ void Round::lead_in(Stepper& victim) {
 
 /// Brings a traced process to the kill point `goal`, or to its end if that comes first, and
 /// counts those it passes.
-void Round::walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed) {
-  KillPoints points(scenario_, at, victim);
+void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t& passed) {
   const Stepper::CloseUp watching(victim);
+  if (way.known != nullptr && way.known->has(goal)) {
+    if (follow(victim, *way.known, goal)) {
+      passed = goal;
+    } else {
+      strayed_ = true;
+    }
+    return;
+  }
+  if (way.note != nullptr) {
+    way.note->begin_at(victim.program_counter());
+  }
+  KillPoints points(scenario_, at, victim);
   const auto until = deadline();
   while (passed < goal) {
     switch (victim.step()) {
@@ -143,22 +154,72 @@ void Round::walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed) 
         require(victim.failure().empty(), "the operation " + victim.failure());
         return;
       case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
+      case Stepper::State::running:
       case Stepper::State::asleep:
         if (scenario_.blocks) {
           return;
         }
         give_up_after(until, victim);
         break;
-      case Stepper::State::stepping:
-        passed += points.passed(victim) ? 1U : 0U;
+      case Stepper::State::stepping: {
+        const bool at_kill_point = points.passed(victim);
+        passed += at_kill_point ? 1U : 0U;
+        if (way.note != nullptr) {
+          way.note->step_to(victim.program_counter(), at_kill_point);
+        }
         if (partner_) {
           partner_->step_passed();
         }
         if (++steps_ % 256 == 0) {
           give_up_after(until, victim);
         }
+      }
     }
   }
+}
+
+/// Brings a traced process to a kill point of a known way. False if it went another and is over.
+bool Round::follow(Stepper& victim, const Trail& trail, std::size_t goal) {
+  Trail::Shortcut shortcut = trail.shortcut_to(goal);
+  if (shortcut.times > 0 && !victim.set_mark(shortcut.place)) {
+    shortcut = {.steps = trail.steps_to(goal)};
+  }
+  if (!run_to_landmark(victim, shortcut.times)) {
+    return false;
+  }
+  const auto until = deadline();
+  for (std::size_t step = 0; step < shortcut.steps;) {
+    switch (victim.step()) {
+      case Stepper::State::finished:
+        require(victim.failure().empty(), "the operation " + victim.failure());
+        return false;
+      case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
+      case Stepper::State::running:
+      case Stepper::State::asleep: give_up_after(until, victim); break;
+      case Stepper::State::stepping: ++steps_; ++step;
+    }
+  }
+  return true;
+}
+
+bool Round::run_to_landmark(Stepper& victim, std::size_t times) {
+  const auto until = deadline();
+  for (std::size_t seen = 0; seen < times;) {
+    switch (victim.run_to_mark()) {
+      case Stepper::State::finished:
+        require(victim.failure().empty(), "the operation " + victim.failure());
+        victim.clear_mark();
+        return false;
+      case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
+      case Stepper::State::running:
+      case Stepper::State::asleep: give_up_after(until, victim); break;
+      case Stepper::State::stepping: ++steps_; ++seen;
+    }
+  }
+  if (times > 0) {
+    victim.clear_mark();
+  }
+  return true;
 }
 
 void Round::give_up_after(Clock::time_point until, Stepper& victim) {

@@ -5,6 +5,7 @@
 #include "crash_run.hpp"
 #include "partner.hpp"
 #include "stepper.hpp"
+#include "trail.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -42,12 +43,20 @@ struct Point {
   std::size_t step = 0;
 };
 
+/// What is known of the way of a traced process, and where to note it.
+struct Way {
+  const Trail* known = nullptr;  ///< nullptr: it is stepped
+  Trail* note = nullptr;         ///< nullptr: it is not noted
+};
+
 /// One life and death, after `prepare`.
 ///
 /// Lifetime: owns every process of the round; however it is left, they are killed and reaped.
 class Round {
  public:
-  Round(const Scenario& scenario, Point point) : scenario_(scenario), point_(point) {}
+  /// `way` is of the process whose every kill point is tried, `first_way` of the one before a recovery.
+  Round(const Scenario& scenario, Point point, Way way = {}, Way first_way = {})
+      : scenario_(scenario), point_(point), way_(way), first_way_(first_way) {}
 
   /// The outcome; throws what was wrong.
   std::string play();
@@ -55,6 +64,8 @@ class Round {
   const Moment& moment() const { return moment_; }
   /// The operation was over before it came to the kill point.
   bool reached_end() const { return reached_end_; }
+  /// It went another way than the known one, and was over before it came to the kill point.
+  bool strayed() const { return strayed_; }
   /// Single steps that it took.
   std::size_t steps() const { return steps_; }
   /// Where the traced process was killed or stopped, or hangs; 0 if it came to neither.
@@ -63,8 +74,11 @@ class Round {
  private:
   const Scenario& scenario_;
   const Point point_;
+  const Way way_;
+  const Way first_way_;
   Moment moment_;
   bool reached_end_ = false;
+  bool strayed_ = false;
   std::size_t steps_ = 0;
   std::uintptr_t place_ = 0;
 
@@ -80,7 +94,9 @@ class Round {
   void die_first();
   void fall_asleep(Stepper& victim);
   void lead_in(Stepper& victim);
-  void walk(Stepper& victim, At at, std::size_t goal, std::size_t& passed);
+  void walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t& passed);
+  bool follow(Stepper& victim, const Trail& trail, std::size_t goal);
+  bool run_to_landmark(Stepper& victim, std::size_t times);
   void give_up_after(Clock::time_point until, Stepper& victim);
   void go_on(Stepper& victim);
   std::string aftermath();

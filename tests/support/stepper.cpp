@@ -64,6 +64,21 @@ bool watch(pid_t pid, const void* word) {
   return set(0, reinterpret_cast<std::uintptr_t>(word)) && set(7, on_stores_of_8_bytes);
 }
 
+/// Makes the process stop before the instruction at `place`, and behind a store to `byte`; to neither: 0.
+bool mark(pid_t pid, std::uintptr_t place, const void* byte) {
+  constexpr std::uintptr_t on_instruction = 1U;
+  constexpr std::uintptr_t on_store_of_1_byte = 1U << 2 | 1U << 20;
+  const auto set = [&](std::size_t index, std::uintptr_t value) {
+    return ptrace(PTRACE_POKEUSER, pid, offsetof(user, u_debugreg) + index * sizeof value, value) ==
+           0;
+  };
+  if (place == 0) {
+    return set(7, 0);
+  }
+  return set(0, place) && set(1, reinterpret_cast<std::uintptr_t>(byte)) &&
+         set(7, on_instruction | on_store_of_1_byte);
+}
+
 #elif defined(__aarch64__)
 
 using Instruction = std::array<unsigned char, 4>;
@@ -80,6 +95,7 @@ bool is_system_call(const Instruction& code) {
 }
 
 bool watch(pid_t, const void*) { return false; }
+bool mark(pid_t, std::uintptr_t, const void*) { return false; }
 
 #else
 #error "single steps are known on x86-64 and aarch64 only"
@@ -260,11 +276,20 @@ Stepper::State Stepper::run_to_store(const void* word) {
   return state_;
 }
 
+bool Stepper::set_mark(std::uintptr_t place) {
+  return machine::mark(pid_, place, &note_->finished);
+}
+
+void Stepper::clear_mark() { machine::mark(pid_, 0, nullptr); }
+
+Stepper::State Stepper::run_to_mark() { return advance(PTRACE_CONT); }
+
 Stepper::State Stepper::advance(int request) {
   if (!in_flight_) {
     resume(request);
   }
-  for (int asleep = 0;;) {
+  constexpr int long_enough = 100;
+  for (int asleep = 0, looks = 0;;) {
     int status = 0;
     if (waitpid(pid_, &status, __WALL) == pid_) {
       if (stands(status) == State::stepping && signal_ != 0) {
@@ -279,6 +304,9 @@ Stepper::State Stepper::advance(int request) {
     asleep = process_state(pid_) == 'S' ? asleep + 1 : 0;
     if (asleep == 2) {
       return state_ = State::asleep;
+    }
+    if (++looks == long_enough && request == PTRACE_CONT) {
+      return state_ = State::running;
     }
   }
 }

@@ -34,6 +34,7 @@ class Stepper {
   enum class State {
     stepping,  ///< stands before an instruction of the operation
     asleep,    ///< blocked in a system call; the next step() goes on waiting for it
+    running,   ///< for long, towards a mark; the next run_to_mark() goes on waiting for it
     finished,  ///< the operation has returned or thrown
     dead,      ///< ended by itself, in the middle of the operation
   };
@@ -79,6 +80,14 @@ class Stepper {
   /// processor can watch a word. The same word again and again; nullptr ends it, and executes nothing.
   /// Needs a CloseUp.
   State run_to_store(const void* word);
+
+  /// Marks the instruction at `place`, and the end of the operation. False where the processor can't stop
+  /// at a mark at full speed.
+  bool set_mark(std::uintptr_t place);
+  void clear_mark();
+  /// Executes whatever comes before the marked instruction, at full speed; behind it, if it stopped there
+  /// already. Needs a CloseUp.
+  State run_to_mark();
 
   /// The address of the next instruction; of a killed or stopped child, where that met it.
   std::uintptr_t program_counter() const;
