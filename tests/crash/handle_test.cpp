@@ -157,22 +157,24 @@ TEST_SUITE("handle") {
         .expected = {others_go_on},
         .watch = [&] { return crash::memory_around(another); },
     };
-    crash::prove_at_changes_and_instructions(scenario, 4s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "a queue is made and dropped beside others";
     scenario.partner = [] { require_to_work(Inner{}); };
     scenario.partner_every = 16;
+    scenario.budget = 5s;
     crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "a lock is made and dropped";
     scenario.operation = [] { kin::Lock{}; };
     scenario.partner = {};
+    scenario.budget = 0s;
     scenario.watch = [&] {
       auto ranges = crash::memory_around(another);
       ranges.push_back(crash::chunk_around(&crash::object_of(another_lock)));
       return ranges;
     };
-    crash::prove_at_changes_and_instructions(scenario, 4s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
   }
 
   TEST_CASE("a handle is sent") {
@@ -187,7 +189,7 @@ TEST_SUITE("handle") {
             .expected = {not_sent, sent},
             .watch = [&] { return crash::memory_around(*parcel.outer); },
         },
-        5s);
+        3s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
@@ -203,9 +205,9 @@ TEST_SUITE("handle") {
             .check = [&](const Moment& moment) { return parcel.outcome_of_get(moment); },
             .expected = {still_there, taken},
             .watch = [&] { return crash::memory_around(*parcel.outer); },
-            .budget = 12s,
+            .budget = 6s,
         },
-        5s);
+        3s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
@@ -222,9 +224,9 @@ TEST_SUITE("handle") {
             .check = [&](const Moment& moment) { return outcome_for_others(leaks, moment); },
             .expected = {others_go_on},
             .watch = [&] { return crash::memory_around(another); },
-            .budget = 12s,
+            .budget = 6s,
         },
-        4s);
+        2s);
   }
 
   TEST_CASE("whoever sends or receives is stopped, and goes on later") {
@@ -249,7 +251,7 @@ TEST_SUITE("handle") {
             .with = With::stop,
             .watch = [&] { return crash::memory_around(*parcel.outer); },
             .while_stopped = [&] { require(parcel.outer->size() <= 1, "the handle came twice"); },
-            .budget = 10s,
+            .budget = 5s,
         },
         2s);
     parcel.forget();
@@ -272,7 +274,7 @@ TEST_SUITE("handle") {
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(*parcel.outer); },
         .recovery = [] { sweep_the_dead(); },
-        .budget = 6s,
+        .budget = 4s,
     };
     crash::prove(scenario);
 

@@ -254,7 +254,7 @@ TEST_SUITE("heap") {
               store.allocate(3);
               store.free(1);
             },
-        .budget = 8s,
+        .budget = 5s,
     };
 
     crash::prove(scenario);
@@ -282,7 +282,7 @@ TEST_SUITE("heap") {
               runs.allocate(3);
               runs.free(1);
             },
-        .budget = 8s,
+        .budget = 5s,
     });
   }
 }

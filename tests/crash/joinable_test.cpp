@@ -128,7 +128,7 @@ TEST_SUITE("joinable queue") {
           return left == 2 ? still_there : done;
         },
         .expected = {still_there, lost, done},
-        .budget = 12s,
+        .budget = 6s,
     });
     work.forget();
     CHECK_NOTHROW(balance.require_unchanged());
@@ -155,7 +155,7 @@ TEST_SUITE("joinable queue") {
               crash::sleep_lightly();
               return std::to_string(work.join());
             },
-        .budget = 10s,
+        .budget = 4s,
     });
   }
 
@@ -183,7 +183,7 @@ TEST_SUITE("joinable queue") {
               work.queue().task_done();
             },
         .partner_every = 8,
-        .budget = 10s,
+        .budget = 4s,
     });
   }
 
@@ -202,7 +202,7 @@ TEST_SUITE("joinable queue") {
         .expected = {done},
         .with = With::stop,
         .while_stopped = [&] { work.queue().put(3); },
-        .budget = 10s,
+        .budget = 6s,
     });
   }
 
@@ -228,7 +228,7 @@ TEST_SUITE("joinable queue") {
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(work.queue()); },
         .recovery = [&] { work.take_and_do(); },
-        .budget = 10s,
+        .budget = 5s,
     };
     crash::prove(scenario);
 

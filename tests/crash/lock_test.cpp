@@ -179,7 +179,7 @@ TEST_SUITE("lock") {
         .check =
             [&](const Moment& moment) {
               fresh.guarded->release = true;
-              const std::string outcome = moment.sleeper_answer();
+              const std::string outcome = crash::rouse(moment);
               require(outcome == free_again || !moment.completed, "told of a death that was none");
               static_cast<void>(fresh.outcome(moment));
               return outcome;
@@ -187,6 +187,7 @@ TEST_SUITE("lock") {
         .expected = {free_again, told},
         .sleeper =
             [&] {
+              crash::sleep_lightly();
               while (!fresh.guarded->release) std::this_thread::sleep_for(200us);
               const std::scoped_lock guard(*fresh.lock);
               const bool was_told = fresh.lock->owner_died();
@@ -270,12 +271,12 @@ TEST_SUITE("lock") {
               const std::scoped_lock guard(*fresh.lock);
               if (fresh.lock->owner_died()) fresh.guarded->begun = fresh.guarded->ended.load();
             },
-        .budget = 8s,
+        .budget = 5s,
     };
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 5s;
+    scenario.budget = 3s;
     crash::prove(scenario);
   }
 }

@@ -81,7 +81,7 @@ TEST_SUITE("process start") {
         .expected = {no_child, child_ran},
         .at = At::every_change,
         .watch = [] { return memory_of_processes(); },
-        .budget = 15s,
+        .budget = 8s,
     };
     crash::prove(scenario);
 
@@ -96,7 +96,7 @@ TEST_SUITE("process start") {
       return child_ran;
     };
     scenario.expected = {child_ran};
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
     queue.reset();
     CHECK_NOTHROW(balance.require_unchanged());
@@ -134,7 +134,7 @@ TEST_SUITE("process start") {
         .expected = {no_child, child_ran},
         .at = At::every_change,
         .watch = [] { return memory_of_processes(); },
-        .budget = 12s,
+        .budget = 6s,
     });
   }
 }

@@ -65,7 +65,7 @@ void prove_get(const std::string& name, T first, T second, bool anew) {
         return is_there ? still_there : taken;
       },
       .expected = {still_there, taken},
-      .budget = 10s,
+      .budget = 5s,
   });
   queue.reset();
   CHECK_NOTHROW(balance.require_unchanged());
@@ -127,6 +127,7 @@ TEST_SUITE("queue get") {
               }
             },
         .partner_every = 4,
+        .budget = 4s,
     };
     crash::prove(scenario);
   }
@@ -158,6 +159,7 @@ TEST_SUITE("queue get") {
               queue->put(2);
               return "put";
             },
+        .budget = 4s,
     });
   }
 
@@ -181,6 +183,7 @@ TEST_SUITE("queue get") {
         },
         .expected = {still_there, taken},
         .waker = [&] { queue->put(2); },
+        .budget = 4s,
     });
   }
 
@@ -224,6 +227,7 @@ TEST_SUITE("queue get") {
               wait_until_asleep(notes->other);
               queue->put(2);
             },
+        .budget = 5s,
     });
   }
 
@@ -287,7 +291,7 @@ TEST_SUITE("queue get") {
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
   }
 }

@@ -122,7 +122,7 @@ TEST_SUITE("queue growth") {
         .expected = {before, behind},
         .watch = [&] { return crash::memory_around(fresh.queue()); },
     };
-    crash::prove_at_changes_and_instructions(scenario, 4s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "put that grows the queue after a killed one";
     scenario.at = At::every_change;
@@ -130,7 +130,7 @@ TEST_SUITE("queue growth") {
     scenario.expected = {};
     scenario.possible = {"0", "1", "2"};
     scenario.recovery = scenario.operation;
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
     fresh.forget();
     CHECK_NOTHROW(balance.require_unchanged());
@@ -151,7 +151,7 @@ TEST_SUITE("queue growth") {
         .expected = {before, behind},
         .watch = [&] { return crash::memory_around(fresh.queue()); },
     };
-    crash::prove_at_changes_and_instructions(scenario, 4s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "get that frees a ring after a killed one";
     scenario.at = At::every_change;
@@ -159,7 +159,7 @@ TEST_SUITE("queue growth") {
     scenario.expected = {};
     scenario.possible = {"0", "1", "2"};
     scenario.recovery = scenario.operation;
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
     fresh.forget();
     CHECK_NOTHROW(balance.require_unchanged());
@@ -177,7 +177,7 @@ TEST_SUITE("queue growth") {
         .expected = {before, behind},
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(fresh.queue()); },
-        .budget = 8s,
+        .budget = 5s,
     };
     crash::prove(scenario);
 
@@ -205,7 +205,7 @@ TEST_SUITE("queue growth") {
         .expected = {before, behind},
         .watch = [&] { return crash::memory_around(fresh.queue()); },
     };
-    crash::prove_at_changes_and_instructions(scenario, 4s);
+    crash::prove_at_changes_and_instructions(scenario, 2s);
 
     scenario.name = "put after a killed get that shrinks the queue";
     scenario.at = At::every_change;
@@ -220,7 +220,7 @@ TEST_SUITE("queue growth") {
     scenario.expected = {};
     scenario.possible = {"0", "1", "2"};
     scenario.recovery = [&] { fresh.queue().put("the last"); };
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
     fresh.forget();
     CHECK_NOTHROW(balance.require_unchanged());

@@ -114,6 +114,7 @@ TEST_SUITE("queue put") {
         .expected = {never_put, put_whole},
         .partner = [&, next = 0]() mutable { queue->put(next++); },
         .partner_every = 4,
+        .budget = 4s,
     };
     crash::prove(scenario);
 
@@ -153,6 +154,7 @@ TEST_SUITE("queue put") {
               crash::sleep_lightly();
               return std::to_string(queue->get());
             },
+        .budget = 4s,
     });
   }
 
@@ -176,6 +178,7 @@ TEST_SUITE("queue put") {
         },
         .expected = {never_put, put_whole},
         .waker = [&] { require(queue->get() == 1, "the message before is lost"); },
+        .budget = 4s,
     });
   }
 
@@ -225,7 +228,7 @@ TEST_SUITE("queue put") {
     crash::prove(scenario);
 
     scenario.at = At::every_instruction;
-    scenario.budget = 6s;
+    scenario.budget = 4s;
     crash::prove(scenario);
   }
 }

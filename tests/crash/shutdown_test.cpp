@@ -185,7 +185,7 @@ TEST_SUITE("shutdown") {
         .at = At::every_change,
         .watch = [&] { return crash::memory_around(*fresh.queue); },
         .recovery = [&] { fresh.queue->shutdown(); },
-        .budget = 10s,
+        .budget = 6s,
     });
   }
 }
