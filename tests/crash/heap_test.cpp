@@ -40,6 +40,7 @@ constexpr std::size_t run_chunks = 4;
 class Store {
  public:
   explicit Store(std::size_t size) : size_(size) {
+    sweep_the_dead();
     fill(2);  // so that the class has its chunk
     clear();
     empty_ = Heap::statistics();
