@@ -229,6 +229,11 @@ class Nursery::Watch {
       seat.resumes.store(1);
       return;
     }
+    if (phase() == PoolState::terminating || phase() == PoolState::broken) {
+      // It did not die by itself: its task ends as all others do.
+      seat.current.store(nullptr);
+      return;
+    }
     task->death.pid.store(pid);
     task->death.exit_code.store(code);
     const std::uint64_t kills = out_of_memory_kills();
