@@ -25,6 +25,13 @@ namespace {
 
 Seat* own_seat = nullptr;
 
+// A task that forks may return in both processes. The copy is no worker, and what it would answer is
+// not asked for.
+void leave_if_copy() noexcept {
+  // Relaxed: this process wrote it, or the one whose copy this is.
+  if (own_seat->worker.load(std::memory_order_relaxed) != this_process_or_none()) ::_exit(0);
+}
+
 // Resident bytes of this process.
 std::uint64_t resident_memory() {
   std::ifstream file("/proc/self/statm");
@@ -97,6 +104,7 @@ class Worker {
     if (has_limit || submitted != 0) started = Deadline::now();
     if (has_limit) start_clock(started);
     const bool worked = call(task);
+    leave_if_copy();
     if (has_limit) stop_clock();
     // What the task printed is seen when it is over, even if its worker is killed then.
     if (__fpending(stdout) != 0) std::fflush(stdout);
@@ -221,6 +229,7 @@ std::byte* TaskContext::make_result(std::size_t size) {
 }
 
 void TaskContext::give(std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
+  leave_if_copy();
   // A worker that died may have left a place filled, or half filled.
   if (slot_.result_block) Heap::free_from(slot_.result_block);
   if (slot_.result_cargo) unload_cargo(slot_.result_cargo);
