@@ -35,6 +35,12 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool is_own_process() const noexcept { return creator_ == this_process_or_none(); }
 
+  void check_process() const {
+    if (!is_own_process()) {
+      throw std::logic_error("kin: the thread pool belongs to the process that made it");
+    }
+  }
+
   void queue(Task& task) {
     {
       const std::scoped_lock lock(mutex_);
@@ -112,15 +118,17 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   void run_one() {
     initialize();
     TaskRef task;
+    std::string why_broken;
     {
       const std::scoped_lock lock(mutex_);
       task = std::move(pending_.front());
       pending_.pop_front();
+      why_broken = why_broken_;
     }
-    if (why_broken_.empty()) {
+    if (why_broken.empty()) {
       static_cast<ThreadTask&>(*task).run();
     } else if (static_cast<ThreadTask&>(*task).begin()) {
-      static_cast<ThreadTask&>(*task).fail(std::make_exception_ptr(BrokenPool(why_broken_)));
+      static_cast<ThreadTask&>(*task).fail(std::make_exception_ptr(BrokenPool(why_broken)));
     }
     task = TaskRef();
     const std::scoped_lock lock(mutex_);
@@ -135,10 +143,16 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
     try {
       initializer_();
     } catch (const std::exception& error) {
-      log(LogLevel::error, std::string("a thread pool's initializer threw: ") + error.what());
-      const std::scoped_lock also(mutex_);
-      why_broken_ = std::string("the thread pool's initializer threw: ") + error.what();
+      break_down(error.what());
+    } catch (...) {
+      break_down("what is no std::exception");
     }
+  }
+
+  void break_down(const std::string& what) {
+    log(LogLevel::error, "a thread pool's initializer threw: " + what);
+    const std::scoped_lock lock(mutex_);
+    why_broken_ = "the thread pool's initializer threw: " + what;
   }
 
   Stamp creator_ = this_process_or_none();
@@ -189,20 +203,28 @@ void ThreadEngine::check(const TaskLimits& limits) {
 }
 
 void ThreadEngine::queue(Task& task) {
-  if (!crew_->is_own_process()) {
-    throw std::logic_error("kin: the thread pool belongs to the process that made it");
-  }
+  crew_->check_process();
   crew_->queue(task);
 }
 
-void ThreadEngine::close() { static_cast<void>(crew_->close()); }
-void ThreadEngine::cancel_pending() noexcept { crew_->cancel_pending(); }
+void ThreadEngine::close() {
+  crew_->check_process();
+  static_cast<void>(crew_->close());
+}
+void ThreadEngine::cancel_pending() noexcept {
+  if (crew_->is_own_process()) crew_->cancel_pending();
+}
 void ThreadEngine::terminate() noexcept {
+  if (!crew_->is_own_process()) return;
   crew_->close();
   crew_->cancel_pending();
 }
-bool ThreadEngine::join(Deadline deadline) { return crew_->join(deadline); }
+bool ThreadEngine::join(Deadline deadline) {
+  crew_->check_process();
+  return crew_->join(deadline);
+}
 void ThreadEngine::end() noexcept {
+  if (!crew_->is_own_process()) return;
   terminate();
   crew_->end();
 }
