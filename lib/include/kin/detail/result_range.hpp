@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -80,7 +81,11 @@ class ResultRange {
     return next_until(Deadline::after(limit));
   }
   /// Gives away as much as the window holds, without being asked for a result.
-  void prefetch() { state_->fill(); }
+  /// Throws what reading the items throws.
+  void prefetch() {
+    state_->fill();
+    state_->complain_of_input();
+  }
 
  private:
   std::optional<Result> next_until(Deadline deadline) {
@@ -135,21 +140,39 @@ struct ResultRange<Engine, Chunks, View>::State {
       }
       fill();
     }
+    if (outcomes.values.empty()) complain_of_input();
   }
 
   void fill() {
-    if (!at) at.emplace(std::ranges::begin(items));
-    while (pending.size() < options.window && *at != std::ranges::end(items)) {
-      Items<typename Chunks::Item> part;
-      for (; part.size() < options.chunk_size && *at != std::ranges::end(items); ++*at) {
-        part.push_back(typename Chunks::Item(**at));
-      }
+    while (pending.size() < options.window) {
+      auto part = read_part();
+      if (part.empty()) return;
       const TaskRef task = chunks.hold_each({part.data(), part.size()});
       engine->queue(*task);
       pending.emplace_back(number_of_chunks, task);
       if (options.order == Order::as_done) arrivals.expect(task, number_of_chunks);
       ++number_of_chunks;
     }
+  }
+
+  // What reading throws ends the range, behind the results of what was read before.
+  Items<typename Chunks::Item> read_part() {
+    Items<typename Chunks::Item> part;
+    if (has_bad_end) return part;
+    try {
+      if (!at) at.emplace(std::ranges::begin(items));
+      for (; part.size() < options.chunk_size && *at != std::ranges::end(items); ++*at) {
+        part.push_back(typename Chunks::Item(**at));
+      }
+    } catch (...) {
+      has_bad_end = true;
+      input_failure = std::current_exception();
+    }
+    return part;
+  }
+
+  void complain_of_input() {
+    if (input_failure) std::rethrow_exception(std::exchange(input_failure, nullptr));
   }
 
   TaskRef take_chunk(Deadline deadline) {
@@ -174,6 +197,8 @@ struct ResultRange<Engine, Chunks, View>::State {
   std::deque<std::pair<std::size_t, TaskRef>> pending;
   std::size_t number_of_chunks = 0;
   Arrivals arrivals;
+  bool has_bad_end = false;
+  std::exception_ptr input_failure;
   bool has_begun = false;
   Outcomes<typename Chunks::Result> outcomes;
   std::size_t place = 0;
