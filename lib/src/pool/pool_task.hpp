@@ -36,6 +36,7 @@ class PoolTask final : public Task {
   PoolTask* next_free = nullptr;
   const std::type_info* function = &typeid(void);
   TaskRef self;  // while a notice is awaited; guarded by the pool's lock
+  TaskRef lent;  // what the worker reads besides: a task that is held
 
  private:
   bool want_notice() override;

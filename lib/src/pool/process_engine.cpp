@@ -50,6 +50,7 @@ TaskRef ProcessEngine::hold(TaskCode code, std::span<const std::byte> arguments,
 std::byte* ProcessEngine::make_arguments(Task& task, std::size_t size) {
   return pool_->make_arguments(own(task).slot(), size);
 }
+void ProcessEngine::lend(Task& task, const TaskRef& held) noexcept { own(task).lent = held; }
 TaskContext ProcessEngine::context_of(Task& task) noexcept { return TaskContext(own(task).slot()); }
 
 void ProcessEngine::queue(Task& task) { pool_->queue(own(task)); }

@@ -146,6 +146,7 @@ void WorkerPool::look_aside() noexcept {
 }
 
 void WorkerPool::recycle(PoolTask& task) noexcept {
+  task.lent = TaskRef();
   TaskSlot& slot = task.slot();
   if (slot.arguments_block) Heap::free_from(slot.arguments_block);
   if (slot.result_block) Heap::free_from(slot.result_block);
@@ -163,8 +164,22 @@ void WorkerPool::recycle(PoolTask& task) noexcept {
 }
 
 void WorkerPool::put_aside(PoolTask& task) noexcept {
-  const std::scoped_lock lock(mutex_);
-  aside_.push_back(&task);
+  {
+    const std::scoped_lock lock(mutex_);
+    aside_.push_back(&task);
+  }
+  if (is_over_.load()) clear_aside();
+}
+
+// All tasks are over, and nobody will submit another and look.
+void WorkerPool::clear_aside() noexcept {
+  const std::shared_ptr<ProcessEngine> alive = engine_.weak_from_this().lock();
+  std::deque<PoolTask*> aside;
+  {
+    const std::scoped_lock lock(mutex_);
+    std::swap(aside, aside_);
+  }
+  for (PoolTask* task : aside) recycle(*task);
 }
 
 TaskRef WorkerPool::hold(TaskCode code, std::span<const std::byte> arguments,
@@ -375,6 +390,7 @@ void WorkerPool::bury() {
     is_over_.store(true);
     end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
                  [](TaskWord word) { return word.is_workers(); });
+    clear_aside();
   }
   if (state().phase.load() != PoolState::open) notices_.end();
 }

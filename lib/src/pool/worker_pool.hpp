@@ -65,6 +65,7 @@ class WorkerPool {
   PoolTask& take_free();
   void add_block();
   void look_aside() noexcept;
+  void clear_aside() noexcept;
   [[nodiscard]] PoolTask* task_of(const TaskSlot& slot) const noexcept;
   void call_observers(TaskHint hint);
   void refuse_unless_open() const;

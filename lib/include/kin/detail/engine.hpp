@@ -244,12 +244,11 @@ auto gather(Range&& range) {
   }
 }
 
-/// The future of a map: its chunks, and the function that they share.
+/// The future of a map: its chunks.
 template <typename Chunks>
 class MapTask final : public GroupTask {
  public:
-  MapTask(std::vector<TaskRef> chunks, TaskRef shared)
-      : GroupTask(std::move(chunks)), shared_(std::move(shared)) {}
+  explicit MapTask(std::vector<TaskRef> chunks) : GroupTask(std::move(chunks)) {}
 
   [[nodiscard]] std::unique_ptr<Box> make_box() override {
     using R = typename Chunks::Result;
@@ -261,9 +260,6 @@ class MapTask final : public GroupTask {
       return std::make_unique<BoxOf<std::vector<R>>>(std::move(results));
     }
   }
-
- private:
-  TaskRef shared_;
 };
 
 /// Tells `progress` whenever one of the chunks is over.

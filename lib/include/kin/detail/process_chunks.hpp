@@ -50,8 +50,6 @@ class ProcessChunks {
   [[nodiscard]] TaskRef hold_each(std::span<const T> items) const {
     return hold_for(run_each_item, items);
   }
-  /// What the chunks of hold() need as long as they are not over.
-  [[nodiscard]] const TaskRef& shared() const noexcept { return shared_; }
 
   /// Adds the results of a chunk that finished.
   template <typename Results>
@@ -121,6 +119,13 @@ class ProcessChunks {
   }
 
   [[nodiscard]] TaskRef hold_for(TaskCode code, std::span<const T> items) const {
+    TaskRef task = hold_items(code, items);
+    // Whoever dropped the map's future: its chunks are run.
+    if (shared_) ProcessEngine::lend(*task, shared_);
+    return task;
+  }
+
+  [[nodiscard]] TaskRef hold_items(TaskCode code, std::span<const T> items) const {
     if constexpr (Plain<T>) {
       TaskRef task = engine_.hold(code, {}, {}, limits_, typeid(F));
       std::byte* to = engine_.make_arguments(*task, front + items.size_bytes());

@@ -68,6 +68,8 @@ class KIN_EXPORT ProcessEngine : public std::enable_shared_from_this<ProcessEngi
                              const std::type_info& function);
   /// Room for that many bytes of arguments of a task that is held.
   [[nodiscard]] std::byte* make_arguments(Task& task, std::size_t size);
+  /// The worker reads another task, one that is held, which stays until this one is over.
+  static void lend(Task& task, const TaskRef& held) noexcept;
   [[nodiscard]] static TaskContext context_of(Task& task) noexcept;
   /// From now on workers see it.
   void queue(Task& task);

@@ -124,7 +124,6 @@ class ThreadChunks {
   [[nodiscard]] TaskRef hold_each(std::span<T> items) const {
     return TaskRef(*new Chunk<false>(function_, items));
   }
-  [[nodiscard]] TaskRef shared() const noexcept { return {}; }
 
   template <typename Results>
   static void append(Task& chunk, Results& results) {
