@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 TEST_SUITE("pool") {
@@ -46,6 +47,25 @@ TEST_SUITE("pool") {
     const std::vector<std::string> names{"Ada", "Grace"};
     CHECK(pool.map(kin::partial(greet, "hi"), names) ==
           std::vector<std::string>{"hi, Ada", "hi, Grace"});
+  }
+
+  TEST_CASE("a descriptor is an argument and a result") {
+    const Frame frame;
+    kin::Pool pool(2);
+    int ends[2] = {-1, -1};
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const kin::UniqueFd reader(ends[0]);
+    const auto write_to = [](const kin::UniqueFd& writer, const std::string& text) {
+      return ::write(writer.get(), text.data(), text.size()) == 2;
+    };
+    CHECK(pool.apply(write_to, kin::UniqueFd(ends[1]), "hi"));
+    char text[3] = {};
+    CHECK(::read(reader.get(), text, 2) == 2);
+    CHECK(std::string(text) == "hi");
+    CHECK(::read(reader.get(), text, 1) == 0);  // nobody has the writer any more
+    const kin::UniqueFd null =
+        pool.apply([] { return kin::UniqueFd(::open("/dev/null", O_WRONLY | O_CLOEXEC)); });
+    CHECK(::write(null.get(), "x", 1) == 1);
   }
 
   TEST_CASE("a worker that is killed costs the one task that it ran") {

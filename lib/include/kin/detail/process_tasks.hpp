@@ -78,8 +78,12 @@ struct CallMessage {
     } else {
       const BorrowedBuffers buffers;
       save_function(buffers->out, function);
-      (encode<As>(buffers->out, As(std::forward<Given>(given))), ...);
-      return engine.hold(run, buffers->out.bytes(), buffers->out.cargo(), limits, typeid(F));
+      // They live until it is held: of a descriptor the archive knows the number only.
+      const auto hold_all = [&](const As&... each) {
+        (encode<As>(buffers->out, each), ...);
+        return engine.hold(run, buffers->out.bytes(), buffers->out.cargo(), limits, typeid(F));
+      };
+      return hold_all(As(std::forward<Given>(given))...);
     }
   }
 
