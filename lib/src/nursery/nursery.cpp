@@ -9,6 +9,7 @@
 #include "nursery/nursery.hpp"
 
 #include "base/syscall.hpp"
+#include "nursery/obituary.hpp"
 #include "os/child.hpp"
 
 #include <kin/error.hpp>
@@ -20,6 +21,7 @@
 #include <csignal>
 #include <fstream>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <poll.h>
@@ -180,7 +182,10 @@ class Nursery::Watch {
       if (!workers_[i] || workers_[i]->is_alive()) continue;
       const int code = workers_[i]->exit_code().value_or(1);
       const bool was_ready = pool_.seats()[i].is_ready.load() != 0;
-      settle(pool_.seats()[i], static_cast<std::uint16_t>(i), workers_[i]->pid(), code);
+      settle(memory_, {.seat = static_cast<std::uint16_t>(i),
+                       .pid = workers_[i]->pid(),
+                       .exit_code = code,
+                       .out_of_memory = is_out_of_memory(code)});
       workers_[i].reset();
       pool_.seats()[i].pid.store(0);
       if (was_ready) {
@@ -204,50 +209,11 @@ class Nursery::Watch {
     }
   }
 
-  // What becomes of the task of a worker that is dead.
-  void settle(Seat& seat, std::uint16_t number, pid_t pid, int code) {
-    seat.started_at.store(0);
-    seat.stop_for.store(0);
-    TaskSlot* task = seat.current.load();
-    if (task == nullptr) return;
-    const TaskWord now = task->now();
-    const bool is_same = now.generation() == seat.current_generation.load();
-    const bool has_it = is_same && now.seat() == number &&
-                        (now.state() == TaskState::running || now.state() == TaskState::killing);
-    if (!has_it) {
-      // It may have died between the end of the task and its notice.
-      if (is_same && now.is_over() && now.has(TaskWord::observed)) {
-        put_hint(memory_.notices(), TaskHint::to(*task, now.generation()));
-      }
-      seat.current.store(nullptr);
-      return;
-    }
-    if (now.state() == TaskState::running && task->retries.load() != 0 &&
-        phase() != PoolState::terminating) {
-      // If killed between the two: the pool ends with its nursery.
-      task->retries.fetch_sub(1);
-      seat.resumes.store(1);
-      return;
-    }
-    if (phase() == PoolState::terminating || phase() == PoolState::broken) {
-      // It did not die by itself: its task ends as all others do.
-      seat.current.store(nullptr);
-      return;
-    }
-    task->death.pid.store(pid);
-    task->death.exit_code.store(code);
+  // Whether the kernel may have killed one of the dead to have its memory.
+  bool is_out_of_memory(int code) {
+    if (code != -SIGKILL) return false;
     const std::uint64_t kills = out_of_memory_kills();
-    task->out_of_memory.store(code == -SIGKILL && kills != oom_kills_ ? 1 : 0);
-    oom_kills_ = kills;
-    end_task_if(memory_, *task, now.generation(), TaskState::died, [&](TaskWord word) {
-      return word.state() == TaskState::running && word.seat() == number;
-    });
-    end_task_if(memory_, *task, now.generation(), TaskState::over_limit, [&](TaskWord word) {
-      return word.state() == TaskState::killing && word.has(TaskWord::too_long);
-    });
-    end_task_if(memory_, *task, now.generation(), TaskState::cancelled,
-                [&](TaskWord word) { return word.state() == TaskState::killing; });
-    seat.current.store(nullptr);
+    return std::exchange(oom_kills_, kills) != kills;
   }
 
   void enforce_limits() {

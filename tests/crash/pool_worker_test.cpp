@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// A pool's worker is killed, or stopped, at every instruction between looking for a task and having
+// stored its result: at most the one task that it had fails, or runs again, and all others are done.
+
+#include "crash/bare_pool.hpp"
+#include "crash/prove.hpp"
+
+#include <doctest/doctest.h>
+
+#include <optional>
+#include <string>
+
+using crash::BarePool;
+using crash::Moment;
+using crash::require;
+using crash::sweep_the_dead;
+using crash::With;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::string all_done = "all done";
+const std::string one_died = "one died";
+const std::string ran_again = "one ran again";
+
+/// The worker in seat 0 is killed; then the nursery settles it, and the others go on.
+struct Death {
+  BarePool::Wishes wishes;
+  std::uint32_t count = 2;
+  bool resumes = false;  // it begins with a task that one before it had
+  std::optional<BarePool> pool = std::nullopt;
+
+  void prepare() {
+    pool.reset();
+    sweep_the_dead();
+    pool.emplace(count, wishes);
+    if (resumes) pool->leave_to_next(0, 0);
+    pool->close();
+  }
+
+  std::string outcome(const Moment& moment) {
+    sweep_the_dead();
+    pool->settle(0);
+    const bool runs_again = pool->seat(0).resumes != 0;
+    require(wishes.retries != 0 || !runs_again, "a task without retries is to run again");
+    pool->work(0);  // the next one there
+    pool->work(1);
+    const std::uint32_t died = pool->require_documented();
+    require(died <= (wishes.retries == 0 ? 1 : 0), "too many tasks died");
+    require(died == 0 || !moment.completed, "the worker had done all, and a task died");
+    if (wishes.is_observed) pool->require_notices();
+    sweep_the_dead();
+    if (runs_again) return ran_again;
+    return died == 0 ? all_done : one_died;
+  }
+
+  crash::Scenario scenario(const std::string& name) {
+    return {
+        .name = name,
+        .prepare = [this] { prepare(); },
+        .operation = [this] { pool->work(0, count); },
+        .check = [this](const Moment& moment) { return outcome(moment); },
+        .expected = {all_done, wishes.retries == 0 ? one_died : ran_again},
+        .watch = [this] { return pool->changes(); },
+        .bulk = 64,
+        .patience = 20s,
+        .budget = 2s,
+    };
+  }
+};
+
+/// The whole way of two tasks, from looking for the first to having ended the second.
+void prove_death(const std::string& name, Death death) {
+  const crash::Balance balance;
+  crash::prove_at_changes_and_instructions(death.scenario(name), 2s);
+  death.pool.reset();
+  CHECK_NOTHROW(balance.require_unchanged());
+}
+
+/// From where the result of the first task is being given.
+void prove_death_in_result(const std::string& name, Death death, std::size_t window) {
+  const crash::Balance balance;
+  crash::Scenario scenario = death.scenario(name);
+  scenario.lead = {
+      .word = [&] { return &death.pool->slot(0).result_length; }, .stores = 1, .window = window};
+  scenario.budget = 3s;
+  crash::prove(scenario);
+  death.pool.reset();
+  CHECK_NOTHROW(balance.require_unchanged());
+}
+
+}  // namespace
+
+TEST_SUITE("pool worker") {
+  TEST_CASE("a worker is killed with small results") { prove_death("worker", {.wishes = {}}); }
+
+  TEST_CASE("a worker is killed whose tasks may run again") {
+    prove_death("worker with retries", {.wishes = {.retries = 1}});
+  }
+
+  TEST_CASE("a worker is killed that begins with what another left") {
+    prove_death("worker that resumes", {.wishes = {}, .resumes = true});
+    prove_death("worker that resumes, with retries", {.wishes = {.retries = 1}, .resumes = true});
+  }
+
+  TEST_CASE("a worker is killed whose tasks are observed") {
+    prove_death("worker that sends notices", {.wishes = {.is_observed = true}});
+  }
+
+  TEST_CASE("a worker is killed with large results") {
+    prove_death("worker with results of 1 KiB", {.wishes = {.size = 1024, .retries = 1}});
+    prove_death_in_result("result of 40 KiB", {.wishes = {.size = 40960, .retries = 1}}, 3000);
+  }
+
+  TEST_CASE("a worker is killed that sends an exception") {
+    prove_death_in_result("exception", {.wishes = {.retries = 1, .fails = true}}, 1500);
+  }
+
+  TEST_CASE("a worker is idle, is woken and killed") {
+    const crash::Balance balance;
+    std::optional<BarePool> pool;
+    crash::prove({
+        .name = "worker that is woken",
+        .prepare =
+            [&] {
+              pool.reset();
+              sweep_the_dead();
+              pool.emplace(0U, BarePool::Wishes{});
+            },
+        .operation = [&] { pool->work(0, 1); },
+        .check = [&](const Moment& moment) -> std::string {
+          sweep_the_dead();
+          pool->settle(0);
+          // The task was submitted in another process.
+          if (pool->count() == 0) pool->count_one_more();
+          pool->close();
+          pool->work(1);
+          const std::uint32_t died = pool->require_documented();
+          require(died == 0 || !moment.completed, "the worker had done it, and it died");
+          return died == 0 ? all_done : one_died;
+        },
+        .expected = {all_done, one_died},
+        .waker = [&] { pool->submit(); },
+        .budget = 3s,
+    });
+    pool.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("a worker is stopped, and goes on later") {
+    const crash::Balance balance;
+    std::optional<BarePool> pool;
+    crash::prove({
+        .name = "worker",
+        .prepare =
+            [&] {
+              pool.reset();
+              sweep_the_dead();
+              pool.emplace(3U, BarePool::Wishes{});
+            },
+        .operation = [&] { pool->work(0, 2); },
+        .check = [&](const Moment& moment) -> std::string {
+          require(moment.completed, "it did not finish");
+          pool->count_one_more();
+          require(pool->state(0) == BarePool::TaskState::finished &&
+                      pool->state(1) == BarePool::TaskState::finished,
+                  "a task was taken from a stopped worker");
+          require(pool->state(2) == BarePool::TaskState::cancelled, "it was not called off");
+          pool->close();
+          pool->work(1);
+          require(pool->state(3) == BarePool::TaskState::finished, "the others do not go on");
+          return all_done;
+        },
+        .expected = {all_done},
+        .with = With::stop,
+        .while_stopped =
+            [&] {
+              pool->submit();
+              pool->cancel(2);
+            },
+        .budget = 3s,
+    });
+    pool.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+}
