@@ -70,7 +70,8 @@ bool Task::wait(Deadline deadline) {
     const std::uint32_t left = calls_first_.load();
     if (left == 0) return true;
     if (deadline.has_passed()) return false;
-    futex_wait_slice(calls_first_, left, deadline);
+    // Who ended it may have died before it said so.
+    if (!futex_wait_slice(calls_first_, left, deadline)) look_around();
   }
 }
 

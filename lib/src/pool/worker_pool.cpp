@@ -228,6 +228,11 @@ void WorkerPool::queue(PoolTask& task) {
     refuse_unless_open();
     throw;
   }
+  // Another thread may have buried the nursery meanwhile, and not have seen this one.
+  if (is_over_.load()) {
+    end_task_if(memory_, slot, slot.generation, TaskState::died,
+                [](TaskWord word) { return word.is_workers(); });
+  }
 }
 
 void WorkerPool::refuse_unless_open() const {
@@ -381,6 +386,23 @@ void WorkerPool::look_after_nursery() {
   if (!is_over_.load() && !nursery_->is_alive()) bury();
 }
 
+// Notices that a worker, or the nursery, did not come to send before it died.
+void WorkerPool::repeat_notices() {
+  std::vector<TaskHint> owed;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+      const std::size_t size = state().slots(block).size();
+      for (std::size_t i = 0; i < size; ++i) {
+        const PoolTask& task = blocks_[block][i];
+        if (!task.self || !task.slot().now().is_over()) continue;
+        owed.push_back(TaskHint::to(task.slot(), task.slot().generation));
+      }
+    }
+  }
+  for (const TaskHint hint : owed) put_hint(memory_.notices(), hint);
+}
+
 // The nursery is dead; what it left undone ends here.
 void WorkerPool::bury() {
   const std::scoped_lock lock(ending_);
@@ -390,6 +412,7 @@ void WorkerPool::bury() {
     is_over_.store(true);
     end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
                  [](TaskWord word) { return word.is_workers(); });
+    repeat_notices();
     clear_aside();
   }
   if (state().phase.load() != PoolState::open) notices_.end();

@@ -73,6 +73,7 @@ class WorkerPool {
   void shut_down_tasks() noexcept;
   bool join_nursery(Deadline deadline);
   void bury();
+  void repeat_notices();
   void wait_for_orphans();
 
   ProcessEngine& engine_;

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "frame.hpp"
+#include "memory/heap.hpp"
+#include "pool/pool_task.hpp"
+
+#include <kin/pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <csignal>
+
+#include <unistd.h>
+
+TEST_SUITE("pool end") {
+  using namespace unit;
+  using kin::detail::TaskState;
+
+  int wait_for_signal(int value) {
+    ::sleep(600);
+    return value;
+  }
+
+  kin::detail::TaskSlot& slot_of(const kin::Future<int>& future) {
+    return static_cast<kin::detail::PoolTask&>(*future.task_ref()).slot();
+  }
+
+  TEST_CASE("what runs when a pool is terminated is cancelled") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const kin::Future<int> running = pool.apply_async(wait_for_signal, 1);
+    const kin::Future<int> pending = pool.apply_async(wait_for_signal, 2);
+    const kin::Future<int> again = pool.apply_async({.retries = 3}, wait_for_signal, 3);
+    REQUIRE(eventually([&] { return running.running(); }));
+    pool.terminate();
+    CHECK_THROWS_AS(static_cast<void>(running.get()), kin::CancelledError);
+    CHECK_THROWS_AS(static_cast<void>(pending.get()), kin::CancelledError);
+    CHECK_THROWS_AS(static_cast<void>(again.get()), kin::CancelledError);
+    pool.join();
+  }
+
+  TEST_CASE("futures that are dropped do not keep a pool that has ended") {
+    const Frame frame;
+    static_cast<void>(kin::Pool(1).apply(::abs, 1));
+    const auto before = kin::detail::Heap::statistics();
+    {
+      kin::Pool pool(1);
+      const kin::Future<int> running = pool.apply_async(wait_for_signal, 1);
+      REQUIRE(eventually([&] { return running.running(); }));
+      static_cast<void>(pool.apply_async(wait_for_signal, 2));
+      static_cast<void>(pool.apply_async({.callback = [](int) {}}, wait_for_signal, 3));
+    }
+    const auto after = kin::detail::Heap::statistics();
+    CHECK(after.cells == before.cells);
+    CHECK(after.chunks <= before.chunks);
+  }
+
+  TEST_CASE("a notice that nobody came to send is sent when the nursery is dead") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    std::atomic<int> called = 0;
+    const kin::Future<int> future =
+        pool.apply_async({.callback = [&](int) { ++called; }}, wait_for_signal, 1);
+    REQUIRE(eventually([&] { return future.running(); }));
+    // As if its worker had been killed behind the end of the task.
+    kin::detail::TaskSlot& slot = slot_of(future);
+    slot.result_length = sizeof(int);
+    slot.word = slot.now().with(TaskState::finished).bits();
+    CHECK_FALSE(future.wait_for(10ms));
+    ::kill(nursery, SIGKILL);
+    CHECK(future.wait_for(patience));
+    CHECK(called == 1);
+  }
+}
