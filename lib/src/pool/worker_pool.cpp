@@ -236,8 +236,10 @@ void WorkerPool::queue(PoolTask& task) {
 }
 
 void WorkerPool::refuse_unless_open() const {
-  const std::uint32_t phase = state().phase.load(std::memory_order_relaxed);
-  if (phase == PoolState::open && !is_over_.load(std::memory_order_relaxed)) return;
+  // Before the phase, which changes before a pool that was not killed is over.
+  const bool is_over = is_over_.load();
+  const std::uint32_t phase = state().phase.load();
+  if (phase == PoolState::open && !is_over) return;
   if (phase == PoolState::broken || phase == PoolState::open) throw BrokenPool(why_broken());
   throw std::logic_error("kin: " + name_ + " takes no more tasks: it was " +
                          (phase == PoolState::closing ? "closed" : "terminated"));
