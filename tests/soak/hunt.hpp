@@ -9,6 +9,7 @@
 // depends on nothing of what is tested, and is there whenever its writer is killed.
 
 #include "memory/heap.hpp"
+#include "memory/process_table.hpp"
 
 #include "support/bystander.hpp"
 #include "support/shared_page.hpp"
@@ -158,6 +159,9 @@ inline int watch(const char* name, const Options& options, const std::function<v
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   std::printf("%s: --seconds %g --seed %u\n", name, options.seconds, options.seed);
   static_cast<void>(board());
+  // The watcher has the arena mapped. Without a slot of its own it would pass for a child that somebody
+  // was killed in forking, and what may be that one's is kept.
+  static_cast<void>(kin::detail::this_process());
   const pid_t hunter = fork();
   if (hunter == 0) {
     crash::die_with(getppid());
