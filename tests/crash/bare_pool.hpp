@@ -116,10 +116,14 @@ class BarePool {
     kin::detail::settle(memory_, {.seat = seat, .pid = death_pid, .exit_code = -SIGKILL});
   }
 
-  /// Throws unless what is finished has the right result, and what died tells of its death. How many
-  /// died.
-  std::uint32_t require_documented() {
+  /// How many tasks ended by the death of their worker, and why it died.
+  struct Losses {
     std::uint32_t died = 0;
+    std::uint32_t over_limit = 0;
+  };
+  /// Throws unless what is finished has the right result, and what died tells of its death.
+  Losses require_documented() {
+    Losses losses;
     for (std::uint32_t i = 0; i < count_; ++i) {
       const std::string who = "task " + std::to_string(i);
       const TaskSlot& task = slot(i);
@@ -130,7 +134,8 @@ class BarePool {
           break;
         case TaskState::failed: require(wishes_.fails, who + " failed"); break;
         case TaskState::died:
-          ++died;
+        case TaskState::over_limit:
+          ++(state(i) == TaskState::died ? losses.died : losses.over_limit);
           require(task.death.pid == death_pid && task.death.exit_code == -SIGKILL,
                   who + " tells of another death");
           break;
@@ -141,7 +146,7 @@ class BarePool {
       require(task.now().generation() == 1, who + " has another generation");
       require(tally().begun[i] <= 1 + static_cast<int>(wishes_.retries), who + " ran too often");
     }
-    return died;
+    return losses;
   }
 
   /// Throws unless there is a notice of each task.

@@ -46,7 +46,7 @@ struct Death {
     require(wishes.retries != 0 || !runs_again, "a task without retries is to run again");
     pool->work(0);  // the next one there
     pool->work(1);
-    const std::uint32_t died = pool->require_documented();
+    const std::uint32_t died = pool->require_documented().died;
     require(died <= (wishes.retries == 0 ? 1 : 0), "too many tasks died");
     require(died == 0 || !moment.completed, "the worker had done all, and a task died");
     if (wishes.is_observed) pool->require_notices();
@@ -136,7 +136,7 @@ TEST_SUITE("pool worker") {
           if (pool->count() == 0) pool->count_one_more();
           pool->close();
           pool->work(1);
-          const std::uint32_t died = pool->require_documented();
+          const std::uint32_t died = pool->require_documented().died;
           require(died == 0 || !moment.completed, "the worker had done it, and it died");
           return died == 0 ? all_done : one_died;
         },

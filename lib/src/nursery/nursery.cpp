@@ -10,6 +10,7 @@
 
 #include "base/syscall.hpp"
 #include "nursery/obituary.hpp"
+#include "nursery/time_limit.hpp"
 #include "os/child.hpp"
 
 #include <kin/error.hpp>
@@ -73,7 +74,7 @@ class Nursery::Watch {
     while (true) {
       sleep();
       bury_the_dead();
-      enforce_limits();
+      look_at_clocks();
       kill_the_cancelled();
       if (phase() == PoolState::terminating) return end_all();
       if (phase() == PoolState::broken) return fail_all();
@@ -158,23 +159,11 @@ class Nursery::Watch {
   // When the next time limit passes.
   [[nodiscard]] int milliseconds_to_next() const {
     std::int64_t next = INT64_MAX;
-    for (const Seat& seat : pool_.seats()) {
-      const std::int64_t started = seat.started_at.load();
-      const TaskSlot* task = seat.current.load();
-      if (started == 0 || task == nullptr) continue;
-      if (task->hard_limit != 0) next = std::min(next, started + nanoseconds(task->hard_limit));
-      if (task->soft_limit != 0 && seat.stop_for.load() != started) {
-        next = std::min(next, started + nanoseconds(task->soft_limit));
-      }
-    }
-    if (must_retry_) next = std::min(next, Deadline::now() + nanoseconds(100));
+    for (const Seat& seat : pool_.seats()) next = std::min(next, next_limit(seat));
+    if (must_retry_) next = std::min(next, Deadline::now() + limit_nanoseconds(100));
     if (next == INT64_MAX) return -1;
     const std::int64_t left = std::max<std::int64_t>(next - Deadline::now(), 0);
     return static_cast<int>(std::min<std::int64_t>((left + 999'999) / 1'000'000, INT_MAX));
-  }
-
-  static std::int64_t nanoseconds(std::uint32_t milliseconds) {
-    return std::int64_t{milliseconds} * 1'000'000;
   }
 
   void bury_the_dead() {
@@ -216,27 +205,10 @@ class Nursery::Watch {
     return std::exchange(oom_kills_, kills) != kills;
   }
 
-  void enforce_limits() {
+  void look_at_clocks() {
     const std::int64_t now = Deadline::now();
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      Seat& seat = pool_.seats()[i];
-      TaskSlot* task = seat.current.load();
-      const std::int64_t started = seat.started_at.load();
-      if (!workers_[i] || started == 0 || task == nullptr) continue;
-      const TaskWord word = task->now();
-      const bool is_running = word.state() == TaskState::running && word.seat() == i &&
-                              word.generation() == seat.current_generation.load();
-      // Read again behind the word: the time and the word belong to one run of one task.
-      if (!is_running || seat.started_at.load() != started) continue;
-      if (task->soft_limit != 0 && now >= started + nanoseconds(task->soft_limit)) {
-        seat.stop_for.store(started);
-      }
-      if (task->hard_limit != 0 && now >= started + nanoseconds(task->hard_limit)) {
-        std::uint64_t before = word.bits();
-        // If the task is over by now this fails, and the worker lives.
-        task->word.compare_exchange_strong(
-            before, word.with(TaskState::killing).with(TaskWord::too_long).bits());
-      }
+      if (workers_[i]) enforce_limits(pool_.seats()[i], static_cast<std::uint16_t>(i), now);
     }
   }
 
