@@ -116,6 +116,15 @@ class BarePool {
     kin::detail::settle(memory_, {.seat = seat, .pid = death_pid, .exit_code = -SIGKILL});
   }
 
+  /// What the parent does when the nursery is dead, and all workers with it.
+  void bury() {
+    kin::detail::end_tasks_if(memory_, TaskState::died,
+                              [](TaskWord word) { return word.is_workers(); });
+    for (std::uint32_t i = 0; wishes_.is_observed && i < count_; ++i) {
+      put_hint(memory_.notices(), kin::detail::TaskHint::to(slot(i), slot(i).generation));
+    }
+  }
+
   /// How many tasks ended by the death of their worker, and why it died.
   struct Losses {
     std::uint32_t died = 0;
@@ -149,6 +158,19 @@ class BarePool {
     return losses;
   }
 
+  /// Throws unless it is whole.
+  void require_result(std::uint32_t number) {
+    const TaskSlot& task = slot(number);
+    const std::string who = "the result of task " + std::to_string(number);
+    require(task.result_length == wishes_.size, who + " has another length");
+    const std::byte* bytes = task.result_block ? task.result_block.address() : task.result.data();
+    for (std::size_t at = 0; at < wishes_.size; at += sizeof(Order)) {
+      Order order{};
+      std::memcpy(&order, bytes + at, sizeof order);
+      require(order.number == number && order.size == wishes_.size, who + " is torn");
+    }
+  }
+
   /// Throws unless there is a notice of each task.
   void require_notices() {
     kin::detail::shut_down_hints(memory_.notices());
@@ -167,7 +189,7 @@ class BarePool {
     }
     for (std::uint32_t i = 0; i < count_; ++i) {
       require(notices[i] >= 1, "no notice of task " + std::to_string(i));
-      require(notices[i] <= 2, "too many notices of task " + std::to_string(i));
+      require(notices[i] <= 4, "too many notices of task " + std::to_string(i));
     }
   }
 
@@ -206,18 +228,6 @@ class BarePool {
       return true;
     }();
     static_cast<void>(known);
-  }
-
-  void require_result(std::uint32_t number) {
-    const TaskSlot& task = slot(number);
-    const std::string who = "the result of task " + std::to_string(number);
-    require(task.result_length == wishes_.size, who + " has another length");
-    const std::byte* bytes = task.result_block ? task.result_block.address() : task.result.data();
-    for (std::size_t at = 0; at < wishes_.size; at += sizeof(Order)) {
-      Order order{};
-      std::memcpy(&order, bytes + at, sizeof order);
-      require(order.number == number && order.size == wishes_.size, who + " is torn");
-    }
   }
 
   kin::detail::PoolMemory memory_;
