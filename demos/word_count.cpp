@@ -18,7 +18,6 @@
 #include "word_count/crew.hpp"
 #include "word_count/interrupt.hpp"
 #include "word_count/options.hpp"
-#include "word_count/progress_bar.hpp"
 #include "word_count/report.hpp"
 #include "word_count/tally.hpp"
 #include "word_count/workers.hpp"
@@ -32,6 +31,7 @@
 #include <cstring>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -51,9 +51,34 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+struct Amount {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// Bytes are what it goes by. The total is known when the walker has found all files.
+void show(const kin::ProgressBar& bar, Clock::time_point begin, Amount done,
+          const std::optional<Amount>& total) {
+  const std::chrono::nanoseconds elapsed = Clock::now() - begin;
+  if (elapsed < 200ms) return;  // what is done by then needs no bar
+  const double seconds = std::chrono::duration<double>(elapsed).count();
+  const double speed = static_cast<double>(done.bytes) / seconds;
+  const std::string text = with_commas(done.files) + " files  " + megabytes(done.bytes) + "  " +
+                           megabytes_per_second(speed) + (total ? "" : "  still looking for files");
+  kin::Progress now{.done = done.bytes, .elapsed = elapsed};
+  if (total) {
+    // Files grow, and those of a counter that died are counted again.
+    now.total = std::max(total->bytes, done.bytes);
+    const double left = static_cast<double>(now.total - now.done) / std::max(speed, 1.0);
+    now.left = std::chrono::duration_cast<std::chrono::nanoseconds>(
+        std::chrono::duration<double>(std::min(left, 1e9)));
+  }
+  bar.show(now, text);
+}
+
 class Count {
  public:
-  Count(const Options& options, ProgressBar& bar) : options_(&options), bar_(&bar) {}
+  Count(const Options& options, const kin::ProgressBar& bar) : options_(&options), bar_(&bar) {}
 
   [[nodiscard]] Tally run();
 
@@ -80,7 +105,8 @@ class Count {
   }
 
   const Options* options_;
-  ProgressBar* bar_;
+  const kin::ProgressBar* bar_;
+  Clock::time_point begin_ = Clock::now();
   kin::Queue<News> news_;
   kin::Queue<Batch> paths_;  // of this round
   Tally total_;
@@ -133,7 +159,7 @@ void Count::read_news(Crew& crew, const kin::Process* walker) {
       done.files += amount.files;
       done.bytes += amount.bytes;
     }
-    bar_->show(done, found_, found_all_);
+    show(*bar_, begin_, done, found_all_ ? std::optional(found_) : std::nullopt);
 
     if (Clock::now() < next_look) continue;
     next_look = Clock::now() + 50ms;
@@ -204,7 +230,7 @@ void Count::note(const Delivery& delivery) {
   underway_.erase(delivery.counter);
 }
 
-Tally count_together(const Options& options, ProgressBar& bar) {
+Tally count_together(const Options& options, const kin::ProgressBar& bar) {
   constexpr int most_attempts = 10;
   for (int attempt = 1;; ++attempt) {
     try {
@@ -217,12 +243,12 @@ Tally count_together(const Options& options, ProgressBar& bar) {
   }
 }
 
-CountedAlone check_alone(const Options& options, Amount total, ProgressBar& bar) {
+CountedAlone check_alone(const Options& options, Amount total, const kin::ProgressBar& bar) {
   const kin::Queue<News> news;
   kin::Process process({.name = "the one process of --check", .daemon = true}, count_alone,
                        options.directory, news);
   process.start();
-  bar.begin();
+  const auto begin = Clock::now();
   while (true) {
     stop_if_interrupted();
     const bool ended = has_ended(process);
@@ -231,7 +257,7 @@ CountedAlone check_alone(const Options& options, Amount total, ProgressBar& bar)
     if (!one) continue;
     if (auto* const result = std::get_if<CountedAlone>(&*one)) return std::move(*result);
     if (const auto* const done = std::get_if<Progress>(&*one)) {
-      bar.show({done->files, done->bytes}, total, true);
+      show(bar, begin, {done->files, done->bytes}, total);
     }
   }
 }
@@ -245,7 +271,7 @@ bool is_same(const Tally& tally, const CountedAlone& alone) {
          left.unreadable.size() == right.unreadable.size() && tally.counts == counts;
 }
 
-int run(const Options& options, ProgressBar& bar) {
+int run(const Options& options, const kin::ProgressBar& bar) {
   const auto begin = Clock::now();
   const Tally tally = count_together(options, bar);
   const double seconds = seconds_since(begin);
@@ -297,7 +323,7 @@ int main(int argc, char** argv) {
   }
 
   catch_signals();
-  ProgressBar bar;
+  const kin::ProgressBar bar;
   try {
     return run(options, bar);
   } catch (const Interrupted& interruption) {

@@ -10,7 +10,7 @@
 namespace word_count {
 
 Crew::Crew(std::size_t size, kin::Queue<Batch> paths, kin::Queue<News> news,
-           std::uint64_t deliver_after, ProgressBar& bar)
+           std::uint64_t deliver_after, const kin::ProgressBar& bar)
     : paths_(std::move(paths)),
       news_(std::move(news)),
       deliver_after_(deliver_after),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include "word_count/progress_bar.hpp"
 #include "word_count/workers.hpp"
 
 #include <kin/process.hpp>
+#include <kin/progress.hpp>
 #include <kin/queue.hpp>
 
 #include <cstddef>
@@ -21,7 +21,7 @@ namespace word_count {
 class Crew {
  public:
   Crew(std::size_t size, kin::Queue<Batch> paths, kin::Queue<News> news,
-       std::uint64_t deliver_after, ProgressBar& bar);
+       std::uint64_t deliver_after, const kin::ProgressBar& bar);
 
   /// Reports those that died and puts others in their place, though not without end. `on_death` is
   /// called with their pids.
@@ -34,7 +34,7 @@ class Crew {
   kin::Queue<Batch> paths_;
   kin::Queue<News> news_;
   std::uint64_t deliver_after_;
-  ProgressBar* bar_;
+  const kin::ProgressBar* bar_;
   std::size_t spare_;  // how many of the dead will be replaced
   std::vector<kin::Process> counters_;
 };
