@@ -10,6 +10,8 @@
 
 #include <atomic>
 #include <csignal>
+#include <exception>
+#include <vector>
 
 #include <unistd.h>
 
@@ -72,5 +74,37 @@ TEST_SUITE("pool end") {
     ::kill(nursery, SIGKILL);
     CHECK(future.wait_for(patience));
     CHECK(called == 1);
+  }
+
+  TEST_CASE("callbacks are called when the nursery is killed, though nobody waits") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    std::atomic<int> failed = 0;
+    const kin::Future<int> future = pool.apply_async(
+        {.error_callback = [&](const std::exception&) { ++failed; }}, wait_for_signal, 1);
+    REQUIRE(eventually([&] { return future.running(); }));
+    ::kill(nursery, SIGKILL);
+    CHECK(eventually([&] { return failed == 1; }));
+  }
+
+  TEST_CASE("a callback that waits does not keep the others from being called") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    const kin::Future<int> last = pool.apply_async(wait_for_signal, 1);
+    std::atomic<int> called = 0;
+    const auto wait_for_last = [&](const std::exception&) {
+      CHECK_THROWS_AS(static_cast<void>(last.get()), kin::BrokenPool);
+      ++called;
+    };
+    std::vector<kin::Future<int>> all;
+    for (int i = 0; i < 10; ++i) {
+      all.push_back(pool.apply_async({.error_callback = wait_for_last}, wait_for_signal, i));
+    }
+    all[0].cancel();
+    pool.close();
+    ::kill(nursery, SIGKILL);
+    CHECK(eventually([&] { return called == 10; }));
   }
 }

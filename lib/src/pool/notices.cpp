@@ -7,6 +7,8 @@
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 
+#include <chrono>
+
 namespace kin::detail {
 
 void Notices::start() {
@@ -20,9 +22,14 @@ void Notices::run(const std::atomic<bool>& is_left) {
   try {
     while (!is_left.load()) {
       TaskHint hint{};
-      get_hint(
-          memory_.notices(), [&](TaskHint taken) { hint = taken; }, Deadline::never());
-      on_notice_(hint);
+      const auto slice = std::chrono::nanoseconds(slice_nanoseconds);
+      const bool has_one = get_hint(
+          memory_.notices(), [&](TaskHint taken) { hint = taken; }, Deadline::after(slice));
+      if (has_one) {
+        on_notice_(hint);
+      } else {
+        on_pause_();
+      }
     }
   } catch (const QueueShutDown&) {  // NOLINT(bugprone-empty-catch): the pool has ended
   } catch (const std::exception& error) {

@@ -16,9 +16,10 @@ namespace kin::detail {
 /// who wants one.
 class Notices {
  public:
-  /// `on_notice` is called for each task that is over and was observed.
-  Notices(PoolMemory& memory, Callback<void(TaskHint)> on_notice)
-      : memory_(memory), on_notice_(std::move(on_notice)) {}
+  /// `on_notice` is called for each task that is over and was observed, `on_pause` when there was none for
+  /// a while.
+  Notices(PoolMemory& memory, Callback<void(TaskHint)> on_notice, Callback<void()> on_pause)
+      : memory_(memory), on_notice_(std::move(on_notice)), on_pause_(std::move(on_pause)) {}
   ~Notices() = default;
   Notices(const Notices&) = delete;
   Notices& operator=(const Notices&) = delete;
@@ -37,6 +38,7 @@ class Notices {
 
   PoolMemory& memory_;
   Callback<void(TaskHint)> on_notice_;
+  Callback<void()> on_pause_;
   bool has_ended_ = false;
   // Set when the thread is left to itself, by itself: it must not touch this any more.
   std::shared_ptr<std::atomic<bool>> is_left_ = std::make_shared<std::atomic<bool>>(false);

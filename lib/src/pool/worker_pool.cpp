@@ -73,7 +73,9 @@ WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
       memory_(static_cast<std::uint32_t>(settings.workers)),
       bell_(
           away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))))),
-      notices_(memory_, [this](TaskHint hint) { call_observers(hint); }) {
+      notices_(
+          memory_, [this](TaskHint hint) { call_observers(hint); },
+          [this] { look_after_nursery(); }) {
   start(std::move(settings));
 }
 
@@ -385,7 +387,10 @@ bool WorkerPool::join_nursery(Deadline deadline) {
 }
 
 void WorkerPool::look_after_nursery() {
-  if (!is_over_.load() && !nursery_->is_alive()) bury();
+  if (is_over_.load() || nursery_->is_alive()) return;
+  // The last of the tasks, which may go here, keeps it alive.
+  const std::shared_ptr<ProcessEngine> alive = engine_.weak_from_this().lock();
+  bury_tasks();
 }
 
 // Notices that a worker, or the nursery, did not come to send before it died.
@@ -406,17 +411,22 @@ void WorkerPool::repeat_notices() {
 }
 
 // The nursery is dead; what it left undone ends here.
-void WorkerPool::bury() {
+void WorkerPool::bury_tasks() {
   const std::scoped_lock lock(ending_);
-  if (!is_over_.load()) {
-    wait_for_orphans();
-    const bool was_asked = state().phase.load() == PoolState::terminating;
-    is_over_.store(true);
-    end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
-                 [](TaskWord word) { return word.is_workers(); });
-    repeat_notices();
-    clear_aside();
-  }
+  if (is_over_.load()) return;
+  wait_for_orphans();
+  const bool was_asked = state().phase.load() == PoolState::terminating;
+  is_over_.store(true);
+  end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
+               [](TaskWord word) { return word.is_workers(); });
+  repeat_notices();
+  clear_aside();
+}
+
+void WorkerPool::bury() {
+  bury_tasks();
+  // Another lock: the notices' thread may be about to bury.
+  const std::scoped_lock lock(ending_notices_);
   if (state().phase.load() != PoolState::open) notices_.end();
 }
 

@@ -45,7 +45,7 @@ class WorkerPool {
   /// Nobody refers to it any more, but it is not over.
   void put_aside(PoolTask& task) noexcept;
 
-  /// Part of every slice of a wait: what to do when the nursery is dead.
+  /// Part of every slice of a wait, and of the notices' thread: what to do when the nursery is dead.
   void look_after_nursery();
   void ring_nursery() noexcept;
   void await_notice(PoolTask& task);
@@ -72,6 +72,7 @@ class WorkerPool {
   void change_phase(PoolState::Phase from, PoolState::Phase to) noexcept;
   void shut_down_tasks() noexcept;
   bool join_nursery(Deadline deadline);
+  void bury_tasks();
   void bury();
   void repeat_notices();
   void wait_for_orphans();
@@ -86,7 +87,8 @@ class WorkerPool {
   std::atomic<std::uint64_t> submitted_{0};
   std::atomic<bool> is_over_{false};  // the nursery is dead, and all tasks have ended
 
-  std::mutex ending_;  // guards the end of the nursery's tasks, and of the notices
+  std::mutex ending_;          // guards the end of the nursery's tasks
+  std::mutex ending_notices_;  // guards that of the notices
 
   std::mutex mutex_;  // guards what follows
   PoolTask* free_ = nullptr;
