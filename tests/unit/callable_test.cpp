@@ -414,7 +414,7 @@ TEST_SUITE("partial") {
 
   TEST_CASE("a process that was forked before calls it") {
     const Frame frame;
-    const int n = 4;
+    int n = 4;
     CHECK(result_elsewhere([] { return kin::partial(greet, "hello"); }, "Ada") == "hello, Ada");
     CHECK(result_elsewhere([=] { return kin::partial([n](int a, int b) { return n * a - b; }, 5); },
                            3) == "17");

@@ -169,3 +169,5 @@ struct Parts<Partial<F, States...>> : MadeOf<States...> {};
 }  // namespace detail
 
 }  // namespace kin
+
+#include <kin/detail/exception_type.hpp>

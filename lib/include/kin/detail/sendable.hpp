@@ -296,6 +296,5 @@ consteval void require_sendable() {
 
 }  // namespace kin::detail
 
-// register_exception() and partial(); they need all of the above.
-#include <kin/detail/exception_type.hpp>
+// partial() and register_exception(), one behind the other; they need all of the above.
 #include <kin/detail/portable.hpp>
