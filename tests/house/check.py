@@ -66,6 +66,7 @@ DETAIL = {
 # What a part is called when its file's name is not its own.
 PART_OF = {
     "local_task": "future",
+    "promise": "future",
     "worker": "nursery",
     "server": "manager",
 }

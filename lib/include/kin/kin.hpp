@@ -11,6 +11,7 @@
 #include <kin/pool.hpp>
 #include <kin/process.hpp>
 #include <kin/progress.hpp>
+#include <kin/promise.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
 #include <kin/sync.hpp>
