@@ -13,6 +13,7 @@
 // kernel pipes.
 
 #include "ping_pong.hpp"
+#include "python.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 
@@ -82,14 +83,7 @@ for _ in range(count):
 print((time.monotonic() - begin) * 1e9 / count)
 process.join()
 )";
-  const std::string command =
-      "python3 -c '" + script + "' " + std::to_string(trips) + " 2>/dev/null";
-  std::FILE* output = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): python3 of the PATH
-  if (output == nullptr) return 0;
-  double nanoseconds = 0;
-  if (std::fscanf(output, "%lf", &nanoseconds) != 1) nanoseconds = 0;
-  pclose(output);
-  return nanoseconds;
+  return bench::run_python(script, std::to_string(trips));
 }
 
 double large_messages(const kin::SimplexPipe<int>& pipe, int messages) {

@@ -16,6 +16,7 @@
 // Python's multiprocessing.Queue carries bytes objects of 64 bytes, by fork; a round begins in its
 // script when both processes run.
 
+#include "python.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 
@@ -110,14 +111,7 @@ for _ in range(count):
 print((time.monotonic() - begin) * 1e9 / count)
 putter.join()
 )";
-  const std::string command =
-      "python3 -c '" + script + "' " + std::to_string(messages) + " 2>/dev/null";
-  std::FILE* output = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): python3 of the PATH
-  if (output == nullptr) return 0;
-  double nanoseconds = 0;
-  if (std::fscanf(output, "%lf", &nanoseconds) != 1) nanoseconds = 0;
-  pclose(output);
-  return nanoseconds;
+  return bench::run_python(script, std::to_string(messages));
 }
 
 std::string rate(double nanoseconds) { return Table::number("%.3f M/s", 1e3 / nanoseconds); }
