@@ -21,7 +21,6 @@ namespace kin::detail {
 struct Task::Observers {
   struct One {
     std::uint64_t number;
-    bool is_first;
     Observer call;
   };
   std::vector<One> waiting;
@@ -56,22 +55,23 @@ void Task::renew() noexcept {
     delete box;
     box_.store(nullptr, std::memory_order_relaxed);
   }
-  calls_first_.store(0, std::memory_order_relaxed);
+  first_state_.store(none, std::memory_order_relaxed);
   if (observers_) observers_.reset();
 }
 
 bool Task::is_ready() const {
-  return is_over(stage()) && calls_first_.load(std::memory_order_acquire) == 0;
+  return is_over(stage()) && first_state_.load(std::memory_order_acquire) == none;
 }
 
 bool Task::wait(Deadline deadline) {
   if (!wait_until_over(deadline)) return false;
   while (true) {
-    const std::uint32_t left = calls_first_.load();
-    if (left == 0) return true;
+    std::uint32_t state = first_state_.load();
+    if (state == none) return true;
     if (deadline.has_passed()) return false;
+    if (state == due && !first_state_.compare_exchange_strong(state, due_and_awaited)) continue;
     // Who ended it may have died before it said so.
-    if (!futex_wait_slice(calls_first_, left, deadline)) look_around();
+    if (!futex_wait_slice(first_state_, due_and_awaited, deadline)) look_around();
   }
 }
 
@@ -81,7 +81,7 @@ std::uint64_t Task::observe(Observer observer) {
     const std::scoped_lock lock(lock_of(*this));
     if (!observers_) observers_ = std::make_unique<Observers>();
     number = ++observers_->last_number;
-    observers_->waiting.push_back({number, false, std::move(observer)});
+    observers_->waiting.push_back({number, std::move(observer)});
   }
   if (!want_notice()) call_observers();
   return number;
@@ -98,43 +98,53 @@ void Task::unobserve(std::uint64_t number) noexcept {
 }
 
 void Task::call_first(Observer observer) {
-  {
-    const std::scoped_lock lock(lock_of(*this));
-    if (!observers_) observers_ = std::make_unique<Observers>();
-    observers_->waiting.push_back({++observers_->last_number, true, std::move(observer)});
-    calls_first_.fetch_add(1);
-  }
+  first_ = std::move(observer);
+  first_state_.store(due);
   if (!want_notice()) call_observers();
 }
 
 void Task::drop_observers() noexcept {
   std::unique_ptr<Observers> unwanted;  // destroyed without the lock
+  Observer first;
   {
     const std::scoped_lock lock(lock_of(*this));
     unwanted = std::move(observers_);
-    calls_first_.store(0);
+    first = std::move(first_);
+    first_state_.store(none);
   }
   forget_notice();
 }
 
+void Task::call_logged(Observer& observer) const noexcept {
+  try {
+    observer();
+  } catch (const std::exception& error) {
+    log(LogLevel::error, "a callback of " + name() + " threw: " + error.what());
+  } catch (...) {
+    log(LogLevel::error, "a callback of " + name() + " threw what is no std::exception");
+  }
+}
+
 void Task::call_observers() noexcept {
   while (true) {
-    Observers::One next{};
+    Observer next;
+    bool is_first = false;
     {
       const std::scoped_lock lock(lock_of(*this));
-      if (!observers_ || observers_->waiting.empty()) return;
-      next = std::move(observers_->waiting.front());
-      observers_->waiting.erase(observers_->waiting.begin());
+      if (first_) {
+        next = std::move(first_);
+        is_first = true;
+      } else if (observers_ && !observers_->waiting.empty()) {
+        next = std::move(observers_->waiting.front().call);
+        observers_->waiting.erase(observers_->waiting.begin());
+      } else {
+        return;
+      }
     }
-    try {
-      next.call();
-    } catch (const std::exception& error) {
-      log(LogLevel::error, "a callback of " + name() + " threw: " + error.what());
-    } catch (...) {
-      log(LogLevel::error, "a callback of " + name() + " threw what is no std::exception");
+    call_logged(next);
+    if (is_first && first_state_.exchange(none) == due_and_awaited) {
+      futex_wake(first_state_, INT_MAX);
     }
-    if (!next.is_first) continue;
-    if (calls_first_.fetch_sub(1) == 1) futex_wake(calls_first_, INT_MAX);
   }
 }
 

@@ -154,8 +154,19 @@ class Future {
   /// Whether both name the same call.
   friend bool operator==(const Future&, const Future&) noexcept = default;
 
-  /// For callbacks: the result of a call that is over, though not all who wait were told.
-  Reference get_ended() const { return read(); }
+  /// For callbacks: uses the result of a call that finished, though not all who wait were told.
+  template <typename Use>
+    requires(!is_void)
+  void with_ended(Use& use) const {
+    if constexpr (Plain<Value>) {
+      // Read again by whoever asks, which is less work than to keep it for them.
+      if (task().box() == nullptr && task().is_message()) {
+        use(detail::read_result<Value>(task()));
+        return;
+      }
+    }
+    use(read());
+  }
   /// For the parts of kin that wait for several.
   [[nodiscard]] const detail::TaskRef& task_ref() const noexcept { return task_; }
 

@@ -283,7 +283,7 @@ class BasicPool {
     }
     follow(options.progress, tasks, gathered.size(), size);
     const std::vector<TaskRef> queued = tasks;
-    const TaskRef map(*new MapTask<Chunks>(std::move(tasks)));
+    const TaskRef map(*new MapTask<Chunks>(std::move(tasks), gathered.size()));
     if (options.callback || options.error_callback) {
       call_back<ListOf<R>>(map, options.callback, options.error_callback);
     }

@@ -152,6 +152,12 @@ std::byte* Heap::allocate_into(Place& place, std::size_t size, BlockKind kind) {
   return allocate_cell(place, class_for(size, kind));
 }
 
+std::size_t Heap::run_size(const Place& place) noexcept {
+  if (!place) return 0;
+  const std::uint64_t word = state().word(chunk_of(place.address())).load();
+  return (word >> 32) == 0 ? length_of(word) * chunk_size : 0;
+}
+
 void Heap::free_from(Place& place) {
   const std::byte* block = place.address();
   if (block == nullptr) return;

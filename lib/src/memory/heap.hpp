@@ -118,6 +118,9 @@ class Heap {
   /// True for blocks whose pages the user has to populate.
   static constexpr bool is_run(std::size_t size) noexcept { return size > largest_cell; }
 
+  /// Bytes of the run that the place owns; 0 for a cell, and for nothing.
+  static std::size_t run_size(const Place& place) noexcept;
+
   /// Repairs what dead holders of the heap's locks left, all at once.
   static void recover();
 

@@ -27,12 +27,21 @@ bool destroy_pool(Object& object) {
     for (TaskSlot& slot : pool.slots(i)) {
       unload_cargo_while_destroying(slot.arguments_cargo);
       unload_cargo_while_destroying(slot.result_cargo);
+      for (const Place* place : {&slot.arguments_block, &slot.result_block}) {
+        for (Place& spare : pool.spares) {
+          if (spare && spare.address() == place->address()) spare.name(nullptr);
+        }
+      }
       Heap::free_from(slot.arguments_block);
       Heap::free_from(slot.result_block);
     }
   }
   pool.block_count.store(0);
-  for (Place& block : pool.blocks) Heap::free_from(block);
+  for (Place& spare : pool.spares) Heap::free_from(spare);
+  if (pool.blocks_block) {
+    for (Place& block : pool.blocks()) Heap::free_from(block);
+  }
+  Heap::free_from(pool.blocks_block);
   Heap::free_from(pool.seats_block);
   return true;
 }
@@ -65,16 +74,47 @@ PoolMemory::PoolMemory(std::uint32_t seats)
     auto& pool = static_cast<PoolState&>(object);
     pool.seat_count = seats;
     allocate_zeroed(pool.seats_block, seats * sizeof(Seat));
+    allocate_zeroed(pool.blocks_block, PoolState::most_blocks * sizeof(Place));
   });
 }
 
 std::span<TaskSlot> add_slots(PoolState& pool) {
   const std::uint32_t block = pool.block_count.load();
   if (block == PoolState::most_blocks) throw std::bad_alloc();
-  allocate_zeroed(pool.blocks[block], (PoolState::first_block << block) * sizeof(TaskSlot));
+  allocate_zeroed(pool.blocks()[block], PoolState::size_of_block(block) * sizeof(TaskSlot));
   // If killed before this: the pool's end frees the block all the same.
   pool.block_count.store(block + 1);
   return pool.slots(block);
+}
+
+std::byte* take_block(PoolState& pool, Place& place, std::size_t size) {
+  for (Place& spare : pool.spares) {
+    if (!Heap::is_run(size) || !spare) continue;
+    const std::size_t there = Heap::run_size(spare);
+    if (there < size || there > 2 * size + chunk_size) continue;
+    place.name(spare.address());
+    // If killed here: the block is the slot's.
+    spare.name(nullptr);
+    return place.address();
+  }
+  std::byte* block = Heap::allocate_into(place, size);
+  if (Heap::is_run(size)) populate(block, size);
+  return block;
+}
+
+void give_back_block(PoolState& pool, Place& place) {
+  constexpr std::size_t largest = std::size_t{1} << 20;
+  const std::size_t size = Heap::run_size(place);
+  if (size != 0 && size <= largest) {
+    for (Place& spare : pool.spares) {
+      if (spare) continue;
+      spare.name(place.address());
+      // If killed here: the block is the slot's.
+      place.name(nullptr);
+      return;
+    }
+  }
+  Heap::free_from(place);
 }
 
 void put_hint(ByteChannel& channel, TaskHint hint) {

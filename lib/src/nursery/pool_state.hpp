@@ -61,9 +61,12 @@ struct PoolState : Object {
     broken,       // the nursery: no worker can be had; see `why_broken`
     failed        // the nursery: the first workers could not be forked; see `start_error`
   };
-  static constexpr std::size_t most_blocks = 20;
-  static constexpr std::size_t first_block =
-      256;  // slots; each block has twice as many as the last
+  // Blocks of slots: each has twice as many as the one before, up to a size that is not much to have
+  // too many of.
+  static constexpr std::size_t most_blocks = 1024;
+  static constexpr std::size_t first_block = 256;
+  static constexpr std::size_t largest_block = 8192;
+  static constexpr std::size_t most_spares = 32;
   static constexpr std::size_t most_seats = 4096;
 
   FutexWord phase;                             // the nursery until it is open, then see Phase
@@ -71,15 +74,25 @@ struct PoolState : Object {
   std::atomic<std::uint32_t> has_no_patience;  // the parent: workers are killed at once
   std::uint32_t seat_count;                    // the parent, before there is anybody else
   Place seats_block;
-  std::array<Place, most_blocks> blocks;  // the parent
+  Place blocks_block;  // most_blocks Places; the parent
+  // Large blocks that no task needs at the moment; the parent. To give memory back to the kernel and to
+  // ask for it again takes longer than many a map. A block that a task names as well is the task's.
+  std::array<Place, most_spares> spares;
   std::atomic<std::uint32_t> block_count;
   std::array<std::atomic<char>, 512> why_broken;  // a worker whose initializer threw
 
   [[nodiscard]] std::span<Seat> seats() const noexcept {
     return {reinterpret_cast<Seat*>(seats_block.address()), seat_count};
   }
+  [[nodiscard]] static constexpr std::size_t size_of_block(std::size_t block) noexcept {
+    return block < 5 ? first_block << block : largest_block;
+  }
+  static_assert(first_block << 5 == largest_block);
+  [[nodiscard]] std::span<Place> blocks() const noexcept {
+    return {reinterpret_cast<Place*>(blocks_block.address()), most_blocks};
+  }
   [[nodiscard]] std::span<TaskSlot> slots(std::size_t block) const noexcept {
-    return {reinterpret_cast<TaskSlot*>(blocks[block].address()), first_block << block};
+    return {reinterpret_cast<TaskSlot*>(blocks()[block].address()), size_of_block(block)};
   }
 };
 
@@ -106,6 +119,10 @@ struct PoolMemory {
 
 /// Adds a block of slots, all free. The parent's.
 std::span<TaskSlot> add_slots(PoolState& pool);
+/// Fills a slot's place with a block, from the spares if one fits; and the other way. The parent's, one
+/// thread at a time.
+std::byte* take_block(PoolState& pool, Place& place, std::size_t size);
+void give_back_block(PoolState& pool, Place& place);
 
 void put_hint(ByteChannel& channel, TaskHint hint);
 void shut_down_hints(ByteChannel& channel);

@@ -28,6 +28,7 @@ class PoolTask final : public Task {
   bool cancel(bool kill) override;
   [[nodiscard]] std::exception_ptr failure() override;
   [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override;
+  [[nodiscard]] bool is_message() const noexcept override { return true; }
   [[nodiscard]] std::string name() const override;
 
   // The pool's.

@@ -51,6 +51,9 @@ std::byte* ProcessEngine::make_arguments(Task& task, std::size_t size) {
   return pool_->make_arguments(own(task).slot(), size);
 }
 void ProcessEngine::lend(Task& task, const TaskRef& held) noexcept { own(task).lent = held; }
+void ProcessEngine::make_result(Task& task, std::size_t size) {
+  pool_->make_result(own(task).slot(), size);
+}
 TaskContext ProcessEngine::context_of(Task& task) noexcept { return TaskContext(own(task).slot()); }
 
 void ProcessEngine::queue(Task& task) { pool_->queue(own(task)); }

@@ -50,12 +50,6 @@ void warn_of_threads(const std::string& name) {
                              "hold stay locked; make pools before threads");
 }
 
-std::byte* room(Place& place, std::size_t size) {
-  std::byte* block = Heap::allocate_into(place, size);
-  if (Heap::is_run(size)) populate(block, size);
-  return block;
-}
-
 void load(TaskSlot& slot, const OutgoingCargo& cargo) {
   try {
     load_cargo(slot.arguments_cargo, cargo, 0);
@@ -150,8 +144,11 @@ void WorkerPool::look_aside() noexcept {
 void WorkerPool::recycle(PoolTask& task) noexcept {
   task.lent = TaskRef();
   TaskSlot& slot = task.slot();
-  if (slot.arguments_block) Heap::free_from(slot.arguments_block);
-  if (slot.result_block) Heap::free_from(slot.result_block);
+  for (Place* place : {&slot.arguments_block, &slot.result_block}) {
+    if (!*place) continue;
+    const std::scoped_lock lock(blocks_mutex_);
+    give_back_block(state(), *place);
+  }
   if (slot.arguments_cargo) unload_cargo(slot.arguments_cargo);
   if (slot.result_cargo) unload_cargo(slot.result_cargo);
   task.renew();
@@ -208,8 +205,15 @@ TaskRef WorkerPool::hold(TaskCode code, std::span<const std::byte> arguments,
 
 std::byte* WorkerPool::make_arguments(TaskSlot& slot, std::size_t size) {
   slot.arguments_length = size;
-  return size <= TaskSlot::arguments_size ? slot.arguments.data()
-                                          : room(slot.arguments_block, size);
+  if (size <= TaskSlot::arguments_size) return slot.arguments.data();
+  const std::scoped_lock lock(blocks_mutex_);
+  return take_block(state(), slot.arguments_block, size);
+}
+
+void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
+  if (!Heap::is_run(size)) return;  // the worker's own business
+  const std::scoped_lock lock(blocks_mutex_);
+  take_block(state(), slot.result_block, size);
 }
 
 void WorkerPool::queue(PoolTask& task) {

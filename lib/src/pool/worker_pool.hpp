@@ -38,6 +38,7 @@ class WorkerPool {
   TaskRef hold(TaskCode code, std::span<const std::byte> arguments, const OutgoingCargo& cargo,
                const TaskLimits& limits, const std::type_info& function);
   std::byte* make_arguments(TaskSlot& slot, std::size_t size);
+  void make_result(TaskSlot& slot, std::size_t size);
   void queue(PoolTask& task);
 
   /// Nobody refers to it any more, and no worker has it: its slot is free.
@@ -89,6 +90,8 @@ class WorkerPool {
 
   std::mutex ending_;          // guards the end of the nursery's tasks
   std::mutex ending_notices_;  // guards that of the notices
+
+  std::mutex blocks_mutex_;  // guards the state's spares
 
   std::mutex mutex_;  // guards what follows
   PoolTask* free_ = nullptr;

@@ -189,7 +189,7 @@ void call_back(const TaskRef& task, ResultCallback<R>& callback, ErrorCallback& 
       if constexpr (std::is_void_v<R>) {
         on_result();
       } else {
-        on_result(future.get_ended());
+        future.with_ended(on_result);
       }
     }
   });
@@ -248,7 +248,8 @@ auto gather(Range&& range) {
 template <typename Chunks>
 class MapTask final : public GroupTask {
  public:
-  explicit MapTask(std::vector<TaskRef> chunks) : GroupTask(std::move(chunks)) {}
+  MapTask(std::vector<TaskRef> chunks, std::size_t count)
+      : GroupTask(std::move(chunks)), count_(count) {}
 
   [[nodiscard]] std::unique_ptr<Box> make_box() override {
     using R = typename Chunks::Result;
@@ -256,10 +257,14 @@ class MapTask final : public GroupTask {
       return std::make_unique<BoxOf<std::monostate>>();
     } else {
       std::vector<R> results;
+      results.reserve(count_);
       for (const TaskRef& chunk : members()) Chunks::append(*chunk, results);
       return std::make_unique<BoxOf<std::vector<R>>>(std::move(results));
     }
   }
+
+ private:
+  std::size_t count_;  // of items
 };
 
 /// Tells `progress` whenever one of the chunks is over.

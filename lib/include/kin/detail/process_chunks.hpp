@@ -45,7 +45,13 @@ class ProcessChunks {
   }
 
   /// A chunk whose first exception is the whole chunk's; see append().
-  [[nodiscard]] TaskRef hold(std::span<const T> items) const { return hold_for(run_whole, items); }
+  [[nodiscard]] TaskRef hold(std::span<const T> items) const {
+    TaskRef task = hold_for(run_whole, items);
+    if constexpr (is_in_place && !std::is_void_v<Result>) {
+      engine_.make_result(*task, items.size() * sizeof(Result));
+    }
+    return task;
+  }
   /// A chunk of items that go their own ways; see outcomes().
   [[nodiscard]] TaskRef hold_each(std::span<const T> items) const {
     return hold_for(run_each_item, items);
@@ -102,6 +108,8 @@ class ProcessChunks {
   }
 
  private:
+  // From the message straight into the result.
+  static constexpr bool is_in_place = Plain<T> && Plain<ValueOf<Result>>;
   static constexpr std::size_t alignment = 16;
   static constexpr std::size_t aligned(std::size_t size) {
     return (size + alignment - 1) / alignment * alignment;
@@ -182,7 +190,7 @@ class ProcessChunks {
 
   static void run_whole(TaskContext& context) {
     F function = read_function(context);
-    if constexpr (Plain<T> && (std::is_void_v<Result> || Plain<ValueOf<Result>>)) {
+    if constexpr (is_in_place) {
       run_in_place(context, function);
     } else {
       Items<T> items = read_items(context);

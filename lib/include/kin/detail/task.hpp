@@ -57,6 +57,7 @@ class KIN_EXPORT Task {
   [[nodiscard]] virtual std::exception_ptr failure() = 0;
   /// The message that the result is, of a finished task of another process. Takes the cargo out.
   [[nodiscard]] virtual std::span<const std::byte> message(IncomingCargo& cargo);
+  [[nodiscard]] virtual bool is_message() const noexcept { return false; }
   /// The result of a finished task whose result is no message; null for others.
   [[nodiscard]] virtual std::unique_ptr<Box> make_box() { return nullptr; }
   /// What is called in error messages: the function.
@@ -73,7 +74,7 @@ class KIN_EXPORT Task {
   /// for unobserve().
   std::uint64_t observe(Observer observer);
   void unobserve(std::uint64_t number) noexcept;
-  /// The same, and is_ready() and wait() wait for it. Before the task can be over.
+  /// The same, and is_ready() and wait() wait for it. Before the task can be over; there can be one.
   void call_first(Observer observer);
   /// Of a task that will never run: nobody is told.
   void drop_observers() noexcept;
@@ -103,10 +104,13 @@ class KIN_EXPORT Task {
  private:
   friend class TaskRef;
   struct Observers;
+  void call_logged(Observer& observer) const noexcept;
 
   std::atomic<std::uint32_t> references_{0};
-  // Not zero: that many observers are called before others see that it is over.
-  std::atomic<std::uint32_t> calls_first_{0};
+  // Called before others see that it is over.
+  enum First : std::uint32_t { none, due, due_and_awaited };
+  std::atomic<std::uint32_t> first_state_{none};
+  Observer first_;
   std::atomic<Box*> box_{nullptr};
   std::unique_ptr<Observers> observers_;
 };
