@@ -69,7 +69,8 @@ T read_result(Task& task) {
 /// Lifetime: copies name the same call; its result lives as long as one of them. A Future that is
 /// dropped leaves the call running.
 /// Sharing: thread-safe; parent-only.
-/// After fork: the child's copy throws std::logic_error, its destructor does nothing.
+/// After fork: the child's copy of one that is not over throws std::logic_error when it is waited for;
+/// its destructor does nothing.
 /// If a process dies: get() throws WorkerDied when it was the worker that ran the call (and the call
 /// has no retries left), BrokenPool when the pool's nursery was killed.
 /// Throws: get() and result() throw what the call threw (the same standard type, or a registered one,

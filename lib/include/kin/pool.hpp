@@ -53,7 +53,7 @@ struct CallOptions {
   detail::ErrorCallback error_callback = nullptr;
   /// A call that runs for longer is ended, with its worker: TimeoutError. Processes only.
   std::optional<std::chrono::nanoseconds> timeout = std::nullopt;
-  /// After that time stop_requested() turns true in the call.
+  /// After that time stop_requested() turns true in the call. Of no effect in threads.
   std::optional<std::chrono::nanoseconds> soft_timeout = std::nullopt;
   /// How often it runs again when its worker dies. Processes only.
   int retries = 0;
