@@ -4,13 +4,19 @@
 #include "memory/heap.hpp"
 #include "pool/pool_task.hpp"
 
+#include "support/again.hpp"
+#include "support/sanitizer.hpp"
+
 #include <kin/pool.hpp>
 
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <exception>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <unistd.h>
@@ -106,5 +112,16 @@ TEST_SUITE("pool end") {
     pool.close();
     ::kill(nursery, SIGKILL);
     CHECK(eventually([&] { return called == 10; }));
+  }
+
+  TEST_CASE("a pool of threads goes on when the first thing is shared") {
+    if (!support::is_again()) {
+      CHECK(support::again("a pool of threads goes on when the first thing is shared",
+                           "67108864") == "");
+      return;
+    }
+    kin::ThreadPool pool(1);
+    const Frame frame;  // makes the arena
+    CHECK(pool.apply(::abs, -1) == 1);
   }
 }

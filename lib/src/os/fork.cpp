@@ -12,6 +12,7 @@
 
 #include "os/fork.hpp"
 
+#include "base/fork_depth.hpp"
 #include "base/fork_lock.hpp"
 #include "base/syscall.hpp"
 #include "base/thread_id.hpp"
@@ -53,6 +54,7 @@ void after_fork_in_parent() { ForkLock::unlock_all(); }
 
 void after_fork_in_child() {
   ForkLock::unlock_all();
+  ++fork_depth;
   forget_thread_id();
   adopt_slot(reserved);
   forget_children_of_parent();

@@ -2,9 +2,9 @@
 
 #include "pool/finishing.hpp"
 
+#include "base/fork_depth.hpp"
 #include "base/guarded.hpp"
 #include "base/immortal.hpp"
-#include "memory/process_table.hpp"
 
 #include <cstdlib>
 #include <utility>
@@ -19,7 +19,7 @@ struct One {
 };
 
 struct Registry {
-  Stamp process = 0;  // a fork begins anew
+  int process = fork_depth;  // a fork begins anew
   std::vector<One> all;
 };
 
@@ -33,7 +33,7 @@ Guarded<Registry>& registry() {
 // Registered anew for each: so it runs before the ends of whatever was started before the executor.
 void finish_all() {
   const std::vector<One> all = registry().with([](Registry& one) {
-    if (one.process != this_process_or_none()) one.all.clear();
+    if (one.process != fork_depth) one.all.clear();
     return std::exchange(one.all, {});
   });
   for (const One& one : all) {
@@ -45,7 +45,7 @@ void finish_all() {
 
 void Finishing::add(const std::shared_ptr<void>& engine, void (*finish)(void*)) {
   registry().with([&](Registry& one) {
-    if (one.process != this_process_or_none()) one = {this_process_or_none(), {}};
+    if (one.process != fork_depth) one = {fork_depth, {}};
     std::erase_if(one.all, [](const One& each) { return each.engine.expired(); });
     one.all.push_back({engine, finish});
   });

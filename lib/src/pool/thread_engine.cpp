@@ -5,8 +5,9 @@
 
 #include <kin/detail/thread_engine.hpp>
 
+#include "base/fork_depth.hpp"
 #include "base/signal_mask.hpp"
-#include "memory/process_table.hpp"
+#include "os/fork.hpp"
 #include "pool/finishing.hpp"
 
 #include <kin/error.hpp>
@@ -24,6 +25,9 @@
 #include <utility>
 
 namespace kin::detail {
+namespace {
+[[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
+}  // namespace
 
 class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
  public:
@@ -33,7 +37,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
         threads_(size_) {}
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] bool is_own_process() const noexcept { return creator_ == this_process_or_none(); }
+  [[nodiscard]] bool is_own_process() const noexcept { return creator_ == fork_depth; }
 
   void check_process() const {
     if (!is_own_process()) {
@@ -155,7 +159,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
     why_broken_ = "the thread pool's initializer threw: " + what;
   }
 
-  Stamp creator_ = this_process_or_none();
+  int creator_ = fork_depth;
   std::size_t size_;
   Callback<void()> initializer_;
   boost::asio::thread_pool threads_;
