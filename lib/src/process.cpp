@@ -152,6 +152,7 @@ struct Process::State {
   std::string name;
   bool daemon = false;
   bool closed = false;
+  bool hidden = false;
   std::optional<ProcessHandle> handle;
 };
 
@@ -175,6 +176,8 @@ Process& Process::operator=(Process&& other) noexcept {
 }
 
 Process::~Process() { abandon(); }
+
+void Process::hide() { state().hidden = true; }
 
 void Process::abandon() noexcept {
   if (!state_ || state_->closed || state_->creator != ::getpid()) return;
@@ -242,7 +245,7 @@ void Process::start() {
   own_pidfd.reset();
   try {
     me.handle.emplace(detail::add_child(
-        {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child},
+        {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child, me.hidden},
         detail::open_pidfd(forked.pid), life_line ? std::move(life_line->write_end) : UniqueFd()));
   } catch (...) {
     // No descriptor or no memory for the child: then there is to be no child.
@@ -338,7 +341,9 @@ std::optional<ProcessHandle> parent_process() {
 
 std::vector<ProcessHandle> active_children() {
   std::vector<ProcessHandle> handles;
-  for (auto& child : detail::living_children()) handles.emplace_back(std::move(child));
+  for (auto& child : detail::living_children()) {
+    if (!child->about().is_hidden) handles.emplace_back(std::move(child));
+  }
   return handles;
 }
 

@@ -114,6 +114,12 @@ TEST_SUITE("pool end") {
     CHECK(eventually([&] { return called == 10; }));
   }
 
+  TEST_CASE("a pool is none of the active children") {
+    const Frame frame;
+    const kin::Pool pool(2);
+    CHECK(kin::active_children().empty());
+  }
+
   TEST_CASE("a pool of threads goes on when the first thing is shared") {
     if (!support::is_again()) {
       CHECK(support::again("a pool of threads goes on when the first thing is shared",

@@ -20,6 +20,7 @@ namespace kin {
 
 namespace detail {
 class Child;
+class WorkerPool;
 template <typename Signature>
 class FunctionRef;
 
@@ -197,8 +198,11 @@ class KIN_EXPORT Process {
   virtual void run();
 
  private:
+  friend class detail::WorkerPool;
   struct State;
   [[nodiscard]] State& state() const;
+  /// Before start(): it is none of the active_children().
+  void hide();
   [[nodiscard]] const ProcessHandle& started() const;
   [[nodiscard]] bool join_until(detail::Deadline deadline);
   void abandon() noexcept;
@@ -213,7 +217,8 @@ class KIN_EXPORT Process {
 /// The process that forked this one. None in the first process of a family, and in one that other code
 /// forked. If it is dead the handle says so.
 [[nodiscard]] KIN_EXPORT std::optional<ProcessHandle> parent_process();
-/// The children of this process that run. Those that have ended are reaped on the way.
+/// The children of this process that run, but for those of kin's own: a pool's nursery is its pool's to
+/// wait for, and its workers are the nursery's children. Those that have ended are reaped on the way.
 [[nodiscard]] KIN_EXPORT std::vector<ProcessHandle> active_children();
 /// How many processors this process may use: its affinity and its control group's quota count. At
 /// least 1.

@@ -31,6 +31,7 @@ class Child {
     std::string name;
     bool daemon;
     Kind kind;
+    bool is_hidden = false;  // a process of kin's own
   };
 
   /// `life_line` is the write end of a daemon's life-line; see LifeLine.

@@ -82,6 +82,8 @@ void WorkerPool::start(PoolSettings settings) {
                   name_ + "-worker");
   process_.emplace(ProcessOptions{.name = name_ + "-nursery", .daemon = true},
                    [&nursery] { nursery.run(); });
+  // Who waits for all the children that it has started would wait for the end of the pool.
+  process_->hide();
   process_->start();
   nursery_.emplace(process_->handle());
   while (state().phase.load() == PoolState::starting && nursery_->is_alive()) {
