@@ -4,15 +4,21 @@
 
 #include <kin/detail/local_task.hpp>
 
+#include "base/fork_depth.hpp"
 #include "base/readable_type.hpp"
+#include "os/fork.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
 
 #include <kin/error.hpp>
 
 #include <climits>
+#include <stdexcept>
 
 namespace kin::detail {
+namespace {
+[[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
+}  // namespace
 
 // ---- LocalTask
 
@@ -73,7 +79,19 @@ std::exception_ptr LocalTask::failure() {
 
 std::string LocalTask::name() const { return readable_type(*function_); }
 
+// ---- ThreadTask
+
+ThreadTask::ThreadTask(const std::type_info& function)
+    : LocalTask(function), fork_depth_(fork_depth) {}
+
 ThreadTask::~ThreadTask() = default;
+
+bool ThreadTask::wait_until_over(Deadline deadline) {
+  if (fork_depth_ != fork_depth && !is_over(stage())) {
+    throw std::logic_error("kin: " + name() + " runs in a thread of the process that submitted it");
+  }
+  return LocalTask::wait_until_over(deadline);
+}
 
 void ThreadTask::run() {
   if (!begin()) {

@@ -114,6 +114,76 @@ TEST_SUITE("pool end") {
     CHECK(eventually([&] { return called == 10; }));
   }
 
+  // What a pool and a future of it say in a child that was forked meanwhile.
+  template <typename Call>
+  bool is_refused(Call call) {
+    try {
+      call();
+      return false;
+    } catch (const std::logic_error& error) {
+      return std::string(error.what()).find("belongs to the process that made it") !=
+             std::string::npos;
+    }
+  }
+
+  TEST_CASE("a child is refused all that a pool and its futures could tell") {
+    const Frame frame;
+    kin::Pool pool({.processes = 1, .name = "ours"});
+    const kin::Future<int> over = pool.apply_async(::abs, -1);
+    const kin::Future<std::vector<int>> map = pool.map_async(::abs, std::vector<int>{-1, 2});
+    const kin::Future<int> failed = pool.apply_async(
+        [](int value) -> int { throw std::out_of_range(std::to_string(value)); }, 1);
+    const kin::Future<int> pending = pool.apply_async(wait_for_signal, 1);
+    CHECK(over.get() == 1);
+    CHECK(map.get() == std::vector<int>{1, 2});
+    CHECK_THROWS_AS(static_cast<void>(failed.get()), std::out_of_range);
+    CHECK(answer_of([&] {
+            std::string accepted;
+            const auto expect_refusal = [&](const char* what, auto call) {
+              if (!is_refused(call)) accepted += std::string(what) + " ";
+            };
+            expect_refusal("pids", [&] { static_cast<void>(pool.worker_pids()); });
+            expect_refusal("statistics", [&] { static_cast<void>(pool.statistics()); });
+            expect_refusal("get", [&] { static_cast<void>(over.get()); });
+            expect_refusal("try_get", [&] { static_cast<void>(over.try_get()); });
+            expect_refusal("ready", [&] { static_cast<void>(over.ready()); });
+            expect_refusal("exception", [&] { static_cast<void>(over.exception()); });
+            expect_refusal("callback", [&] { over.add_done_callback([](const auto&) {}); });
+            expect_refusal("map", [&] { static_cast<void>(map.get()); });
+            expect_refusal("failed", [&] { static_cast<void>(failed.get()); });
+            expect_refusal("pending", [&] { static_cast<void>(pending.try_get()); });
+            expect_refusal("cancel", [&] { pending.cancel(); });
+            return "accepted: " + accepted;
+          }) == "accepted: ");
+    CHECK(over.get() == 1);
+  }
+
+  TEST_CASE("a child has what a thread's call returned before the fork, and waits for no other") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
+    const Frame frame;
+    std::atomic<bool> may_end = false;
+    kin::ThreadPool pool(1);
+    const kin::Future<int> over = pool.apply_async(::abs, -1);
+    CHECK(over.get() == 1);
+    const kin::Future<int> running = pool.apply_async([&] { return may_end.wait(false), 2; });
+    REQUIRE(eventually([&] { return running.running(); }));
+    CHECK(answer_of([&] {
+            if (over.get() != 1) return "has not what was there";
+            try {
+              static_cast<void>(running.get());
+            } catch (const std::logic_error&) {
+              return "refused";
+            }
+            return "waited";
+          }) == "refused");
+    may_end = true;
+    may_end.notify_all();
+    CHECK(running.get() == 2);
+  }
+
   TEST_CASE("a pool is none of the active children") {
     const Frame frame;
     const kin::Pool pool(2);

@@ -69,8 +69,9 @@ T read_result(Task& task) {
 /// Lifetime: copies name the same call; its result lives as long as one of them. A Future that is
 /// dropped leaves the call running.
 /// Sharing: thread-safe; parent-only.
-/// After fork: the child's copy of one that is not over throws std::logic_error when it is waited for;
-/// its destructor does nothing.
+/// After fork: the child's copy throws std::logic_error whatever it is asked, also when the call is over
+/// and was read, since what the result lies in is used again by its maker; its destructor does nothing. Of
+/// a thread's call the copy has a result that was there at the fork, and refuses to wait for another.
 /// If a process dies: get() throws WorkerDied when it was the worker that ran the call (and the call
 /// has no retries left), BrokenPool when the pool's nursery was killed.
 /// Throws: get() and result() throw what the call threw (the same standard type, or a registered one,

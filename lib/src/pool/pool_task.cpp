@@ -21,6 +21,8 @@ namespace kin::detail {
 std::string PoolTask::name() const { return readable_type(*function); }
 
 Task::Stage PoolTask::stage() const {
+  // The slot is its maker's, who may use it for another task by now.
+  pool_->check_process();
   switch (slot_->now().state()) {
     case TaskState::running:
     case TaskState::killing: return Stage::running;
@@ -34,9 +36,9 @@ Task::Stage PoolTask::stage() const {
 }
 
 bool PoolTask::wait_until_over(Deadline deadline) {
+  pool_->check_process();
   const auto is_over = [this] { return slot_->now().is_over(); };
   if (is_over()) return true;
-  pool_->check_process();
   if (deadline.is_passed_from_start()) return false;
   if (spin(is_over, deadline, nullptr)) return true;
   while (true) {
@@ -54,7 +56,10 @@ bool PoolTask::wait_until_over(Deadline deadline) {
   }
 }
 
-void PoolTask::look_around() { pool_->look_after_nursery(); }
+void PoolTask::look_around() {
+  pool_->check_process();
+  pool_->look_after_nursery();
+}
 
 bool PoolTask::cancel(bool kill) {
   pool_->check_process();
@@ -80,6 +85,7 @@ bool PoolTask::cancel(bool kill) {
 }
 
 std::span<const std::byte> PoolTask::message(IncomingCargo& cargo) {
+  pool_->check_process();
   cargo.clear();
   if (slot_->result_cargo) claim_cargo(*slot_->result_cargo, cargo);
   const std::byte* at = slot_->result_block ? slot_->result_block.address() : slot_->result.data();
@@ -87,6 +93,7 @@ std::span<const std::byte> PoolTask::message(IncomingCargo& cargo) {
 }
 
 std::exception_ptr PoolTask::failure() {
+  pool_->check_process();
   switch (slot_->now().state()) {
     case TaskState::finished: return nullptr;
     case TaskState::failed: {
@@ -127,6 +134,7 @@ std::exception_ptr PoolTask::death() const {
 }
 
 bool PoolTask::want_notice() {
+  pool_->check_process();
   pool_->await_notice(*this);
   while (true) {
     const TaskWord now = slot_->now();

@@ -92,6 +92,7 @@ void ProcessEngine::finish_at_end() noexcept {
 void finish_at_exit(const std::shared_ptr<ProcessEngine>& engine) { Finishing::add(engine); }
 
 std::vector<pid_t> ProcessEngine::worker_pids() const {
+  pool_->check_process();
   std::vector<pid_t> pids;
   for (const Seat& seat : pool_->state().seats()) {
     if (const pid_t pid = seat.pid.load(); pid != 0) pids.push_back(pid);

@@ -95,6 +95,7 @@ Quantiles quantiles_of(const Histogram& histogram) {
 }  // namespace
 
 PoolStatistics ProcessEngine::statistics() const {
+  pool_->check_process();
   PoolStatistics all;
   for (const Seat& seat : pool_->state().seats()) {
     all.workers.push_back({.pid = seat.pid.load(),

@@ -55,13 +55,18 @@ class KIN_EXPORT ThreadTask : public LocalTask {
  public:
   /// Runs it, if it was not cancelled.
   void run();
+  /// Refuses in a child that was forked meanwhile: the thread that would end it is not there.
+  [[nodiscard]] bool wait_until_over(Deadline deadline) override;
 
  protected:
-  using LocalTask::LocalTask;
+  explicit ThreadTask(const std::type_info& function);
   ~ThreadTask() override;
   virtual std::unique_ptr<Box> call() = 0;
   /// What the call needed is gone when it is over.
   virtual void let_go() noexcept = 0;
+
+ private:
+  int fork_depth_;
 };
 
 /// Several tasks that are one to whoever waits: over when all are.
