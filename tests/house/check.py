@@ -57,6 +57,7 @@ DETAIL = {
     "process_tasks.hpp": "pool",
     "result_range.hpp": "pool",
     "sendable.hpp": "serialize",
+    "shared_block.hpp": "shared",
     "task.hpp": "future",
     "task_context.hpp": "nursery",
     "thread_engine.hpp": "pool",
@@ -65,10 +66,13 @@ DETAIL = {
 
 # What a part is called when its file's name is not its own.
 PART_OF = {
+    "array": "shared",
     "local_task": "future",
     "promise": "future",
     "worker": "nursery",
     "server": "manager",
+    "shared_object": "shared",
+    "value": "shared",
 }
 
 # Who may call what. A call is a plain or a :: call; os::fork() and child.kill() are our own.

@@ -14,7 +14,9 @@
 #include <kin/promise.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
+#include <kin/shared.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
+#include <kin/value.hpp>
 #include <kin/version.hpp>
 #include <kin/wait.hpp>

@@ -27,7 +27,7 @@ namespace {
 ProcessTable& table() { return *arena().processes; }
 Graveyard& graveyard() { return table().graveyard; }
 
-std::array<Destroyer, 4> destroyers{};
+std::array<Destroyer, static_cast<std::size_t>(ObjectKind::count)> destroyers{};
 
 // An object could not be destroyed. To be told where no lock is held: a log sink may do anything.
 thread_local bool has_left_lock = false;
@@ -44,6 +44,16 @@ Guarded<OwnClaims>& own_claims() {
 }
 
 [[maybe_unused]] const bool own_claims_are_made = made_at_load(own_claims);
+
+// Objects that locks are part of lie where nothing else ever will.
+BlockKind block_kind_of(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::channel: return BlockKind::channel;
+    case ObjectKind::lock:
+    case ObjectKind::shared_object: return BlockKind::lock;
+    default: return BlockKind::plain;
+  }
+}
 
 ProcessSlot& own_slot() { return table().slots[(this_process() & 0xffffffff) >> 1]; }
 
@@ -196,9 +206,7 @@ Claim::~Claim() {
 std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,
                                    FunctionRef<void(Object&)> initialize) {
   const Stamp own_stamp = this_process();
-  const auto block_kind = kind == ObjectKind::channel ? BlockKind::channel
-                          : kind == ObjectKind::lock  ? BlockKind::lock
-                                                      : BlockKind::plain;
+  const BlockKind block_kind = block_kind_of(kind);
   // The lock is held over every fork: no child is born between `made` and the handle.
   return own_claims().with([&](OwnClaims& own) {
     Owned<Object>& entry = take_entry(own);

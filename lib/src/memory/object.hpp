@@ -14,7 +14,7 @@
 
 namespace kin::detail {
 
-enum class ObjectKind : std::uint32_t { none, channel, lock, pool };
+enum class ObjectKind : std::uint32_t { none, channel, lock, pool, block, shared_object, count };
 
 /// More cells of an object; see Object::cells.
 struct CellBlock {

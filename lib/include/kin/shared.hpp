@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+/// What processes share: values, arrays, and objects that are made of containers.
+
+#include <kin/value.hpp>
