@@ -83,7 +83,12 @@ std::uint64_t Task::observe(Observer observer) {
     number = ++observers_->last_number;
     observers_->waiting.push_back({number, std::move(observer)});
   }
-  if (!want_notice()) call_observers();
+  try {
+    if (!want_notice()) call_observers();
+  } catch (...) {
+    unobserve(number);
+    throw;
+  }
   return number;
 }
 
@@ -134,6 +139,8 @@ void Task::call_observers() noexcept {
       if (first_) {
         next = std::move(first_);
         is_first = true;
+      } else if (first_state_.load() != none) {
+        return;  // another thread is calling the first, and then calls these: not before it
       } else if (observers_ && !observers_->waiting.empty()) {
         next = std::move(observers_->waiting.front().call);
         observers_->waiting.erase(observers_->waiting.begin());
@@ -233,6 +240,8 @@ std::optional<std::size_t> Arrivals::next(Deadline deadline) {
     if (!futex_wait_slice(inbox_->count, before, deadline)) {
       // A pool whose nursery is dead tells nobody: who asks finds out.
       for (const auto& [number, one] : expected_) one.task->look_around();
+      // Nor is anybody told while it is this thread that tells: in a callback.
+      if (const auto number = look()) return number;
     }
   }
 }

@@ -86,11 +86,20 @@ ThreadTask::ThreadTask(const std::type_info& function)
 
 ThreadTask::~ThreadTask() = default;
 
-bool ThreadTask::wait_until_over(Deadline deadline) {
+void ThreadTask::check_process() const {
   if (fork_depth_ != fork_depth && !is_over(stage())) {
     throw std::logic_error("kin: " + name() + " runs in a thread of the process that submitted it");
   }
+}
+
+bool ThreadTask::wait_until_over(Deadline deadline) {
+  check_process();
   return LocalTask::wait_until_over(deadline);
+}
+
+bool ThreadTask::want_notice() {
+  check_process();
+  return LocalTask::want_notice();
 }
 
 void ThreadTask::run() {

@@ -60,12 +60,15 @@ class KIN_EXPORT ThreadTask : public LocalTask {
 
  protected:
   explicit ThreadTask(const std::type_info& function);
+  bool want_notice() override;
   ~ThreadTask() override;
   virtual std::unique_ptr<Box> call() = 0;
   /// What the call needed is gone when it is over.
   virtual void let_go() noexcept = 0;
 
  private:
+  void check_process() const;
+
   int fork_depth_;
 };
 
