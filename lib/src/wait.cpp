@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Waiting for several things at once. What is in shared memory is looked at there; sleeping is one
-// poll() for all: queues and pipes have a descriptor that rings when it was asked to.
+// poll() for all: queues and pipes have a descriptor that rings when it was asked to, and futures ring
+// one that the wait makes for all of them.
 
 #include <kin/wait.hpp>
 
+#include "base/stdio.hpp"
+#include "base/syscall.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
 
@@ -14,9 +17,12 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include <poll.h>
+#include <sys/eventfd.h>
 
 namespace kin::detail {
 namespace {
@@ -28,15 +34,55 @@ void with_channel(const Waitable& thing, Use&& use) {
   if (const auto* end = std::get_if<End>(&thing.source())) use(*end);
 }
 
+const TaskRef* task_of(const Waitable& thing) { return std::get_if<TaskRef>(&thing.source()); }
+
+/// A descriptor that the futures of a wait make readable when they are over. They may do so when nobody
+/// waits any more.
+class FutureBell {
+ public:
+  FutureBell()
+      : bell_(std::make_shared<UniqueFd>(away_from_stdio(
+            UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)))))) {}
+  ~FutureBell() {
+    for (const auto& [task, number] : observed_) task->unobserve(number);
+  }
+  FutureBell(const FutureBell&) = delete;
+  FutureBell& operator=(const FutureBell&) = delete;
+
+  void observe(const TaskRef& task) {
+    observed_.reserve(observed_.size() + 1);
+    const auto number = task->observe([bell = bell_] { ::eventfd_write(bell->get(), 1); });
+    observed_.emplace_back(task, number);
+  }
+  [[nodiscard]] int descriptor() const noexcept { return bell_->get(); }
+  void silence() const noexcept {
+    eventfd_t count = 0;
+    ::eventfd_read(bell_->get(), &count);
+  }
+  /// A pool whose nursery is dead tells nobody: who asks finds out.
+  void look_around() const {
+    for (const auto& [task, number] : observed_) task->look_around();
+  }
+
+ private:
+  std::shared_ptr<UniqueFd> bell_;
+  std::vector<std::pair<TaskRef, std::uint64_t>> observed_;
+};
+
 class Wait {
  public:
   explicit Wait(std::span<const Waitable> things) : things_(things), ready_(things.size()) {
     for (const Waitable& thing : things) {
+      if (task_of(thing) != nullptr) {
+        polled_.push_back({-1, 0, 0});  // which poll() leaves out
+        ++seen_in_memory_;
+        continue;
+      }
       const int* plain = std::get_if<int>(&thing.source());
       int descriptor = plain != nullptr ? *plain : -1;
       with_channel(thing, [&](const auto& channel) {
         descriptor = channel.descriptor();
-        ++channels_;
+        ++seen_in_memory_;
       });
       if (descriptor < 0) throw SystemError("poll", EBADF);
       polled_.push_back({descriptor, POLLIN, 0});
@@ -45,7 +91,7 @@ class Wait {
 
   /// What can be seen without the kernel.
   bool look() {
-    bool found = false;
+    bool found = look_at_futures();
     for (std::size_t i = 0; i < things_.size(); ++i) {
       with_channel(things_[i], [&](const auto& channel) {
         if (!channel.is_ready()) return;
@@ -56,11 +102,14 @@ class Wait {
     return found;
   }
 
-  /// Before sleeping: from now on no thread of this process closes what is polled.
-  void hold_descriptors() {
+  /// Before sleeping. From now on no thread of this process closes what is polled, and futures ring.
+  void prepare_to_sleep() {
     for (const Waitable& thing : things_) {
-      const auto* end = std::get_if<End>(&thing.source());
-      if (end != nullptr) held_.push_back(end->hold());
+      if (const auto* end = std::get_if<End>(&thing.source())) held_.push_back(end->hold());
+      if (const TaskRef* task = task_of(thing)) {
+        if (!futures_) polled_.push_back({futures_.emplace().descriptor(), POLLIN, 0});
+        futures_->observe(*task);
+      }
     }
   }
 
@@ -84,11 +133,22 @@ class Wait {
         found = true;
       }
     }
+    if (futures_ && polled_.back().revents != 0) {
+      futures_->silence();
+      found = look_at_futures() || found;
+    }
     return found;
   }
 
-  /// Whether to spin for what shows in shared memory: many take too long to look at.
-  [[nodiscard]] bool is_worth_spinning() const { return channels_ > 0 && channels_ <= 16; }
+  /// Between slices of sleep: deaths of which nobody tells.
+  void look_around() const {
+    if (futures_) futures_->look_around();
+  }
+
+  /// Whether to spin for what shows in memory: many take too long to look at.
+  [[nodiscard]] bool is_worth_spinning() const {
+    return seen_in_memory_ > 0 && seen_in_memory_ <= 16;
+  }
 
   [[nodiscard]] std::vector<std::size_t> ready() const {
     std::vector<std::size_t> indices;
@@ -99,6 +159,17 @@ class Wait {
   }
 
  private:
+  bool look_at_futures() {
+    bool found = false;
+    for (std::size_t i = 0; i < things_.size(); ++i) {
+      const TaskRef* task = task_of(things_[i]);
+      if (task == nullptr || !(*task)->is_ready()) continue;
+      ready_[i] = true;
+      found = true;
+    }
+    return found;
+  }
+
   // A bell may have rung for what another has taken since.
   bool is_news(std::size_t i) {
     bool news = true;
@@ -111,10 +182,11 @@ class Wait {
   }
 
   std::span<const Waitable> things_;
-  std::vector<pollfd> polled_;
+  std::vector<pollfd> polled_;  // one each, and behind them the bell of all futures
   std::vector<bool> ready_;
   std::vector<std::shared_ptr<const void>> held_;
-  std::size_t channels_ = 0;
+  std::optional<FutureBell> futures_;
+  std::size_t seen_in_memory_ = 0;
 };
 
 int milliseconds_for(Deadline deadline) {
@@ -132,10 +204,11 @@ std::vector<std::size_t> wait_any_until(std::span<const Waitable> things, Deadli
   if (!found && !deadline.is_passed_from_start() && wait.is_worth_spinning()) {
     found = spin([&] { return wait.look(); }, deadline, nullptr);
   }
-  if (!found && !deadline.has_passed()) wait.hold_descriptors();
+  if (!found && !deadline.has_passed()) wait.prepare_to_sleep();
   while (!found && !deadline.has_passed()) {
     wait.ask_for_bells();
     found = wait.look() || wait.poll(milliseconds_for(deadline));
+    if (!found) wait.look_around();
   }
   return wait.ready();
 }

@@ -6,6 +6,8 @@
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/end.hpp>
 #include <kin/detail/export.hpp>
+#include <kin/detail/task.hpp>
+#include <kin/future.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 #include <kin/unique_fd.hpp>
@@ -19,7 +21,7 @@
 
 /// Waiting for whatever comes first.
 ///
-///     const auto ready = kin::wait_any({queue, connection, process, fd}, 5s);
+///     const auto ready = kin::wait_any({queue, connection, process, future, fd}, 5s);
 ///     if (ready.empty()) …                 // the time is up
 ///     for (std::size_t index : ready) …    // 0: the queue …
 namespace kin {
@@ -29,9 +31,12 @@ namespace kin {
 /// - a queue: ready when an item is there, or it was shut down: a get would not wait;
 /// - an end of a pipe that receives: ready when a message is there, or the stream is at its end;
 /// - a Process or ProcessHandle: ready when it has ended;
+/// - a Future: ready when it is over, however it ended;
 /// - a descriptor: ready when it is readable, at its end, or broken.
 ///
-/// Lifetime: keeps queues and ends in use; a process or a descriptor has to outlive it.
+/// Lifetime: keeps queues, ends and calls in use; a process or a descriptor has to outlive it.
+/// Throws: std::logic_error when it is made from a Process that was not started, or from a Future that
+/// names no call.
 class Waitable {
  public:
   template <typename T>
@@ -42,10 +47,14 @@ class Waitable {
   Waitable(const Reader<T>& end) : source_(end.end_) {}                    // NOLINT: converts
   Waitable(const Process& process) : source_(process.sentinel()) {}        // NOLINT: converts
   Waitable(const ProcessHandle& process) : source_(process.sentinel()) {}  // NOLINT: converts
-  Waitable(const UniqueFd& descriptor) : source_(descriptor.get()) {}      // NOLINT: converts
-  Waitable(int descriptor) noexcept : source_(descriptor) {}               // NOLINT: converts
+  template <typename T>
+  Waitable(const Future<T>& future) : source_(future.task_ref()) {  // NOLINT: converts
+    if (!future) detail::complain_no_task();
+  }
+  Waitable(const UniqueFd& descriptor) : source_(descriptor.get()) {}  // NOLINT: converts
+  Waitable(int descriptor) noexcept : source_(descriptor) {}           // NOLINT: converts
 
-  using Source = std::variant<int, detail::Channel, detail::End>;
+  using Source = std::variant<int, detail::Channel, detail::End, detail::TaskRef>;
   [[nodiscard]] const Source& source() const noexcept { return source_; }
 
  private:
@@ -61,7 +70,8 @@ KIN_EXPORT std::vector<std::size_t> wait_any_until(std::span<const Waitable> thi
 ///
 /// Ready is a hint where others receive from the same queue or end: use try_get() and try_recv().
 /// Throws: std::invalid_argument when there is nothing to wait for; SystemError with EBADF for a
-/// descriptor that is not open; std::logic_error for an end that was closed, also while this waits.
+/// descriptor that is not open; std::logic_error for an end that was closed, also while this waits, and
+/// for a future in another process than its own.
 /// Python: multiprocessing.connection.wait().
 [[nodiscard]] inline std::vector<std::size_t> wait_any(std::span<const Waitable> things) {
   return detail::wait_any_until(things, detail::Deadline::never());
