@@ -32,6 +32,7 @@ OwnerDied::OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size
     : Error(what), pids_(std::move(pids)), count_(count) {}
 
 OwnerDied::~OwnerDied() = default;
+BrokenBarrierError::~BrokenBarrierError() = default;
 DeadlockError::~DeadlockError() = default;
 SerializationError::~SerializationError() = default;
 TimeoutError::~TimeoutError() = default;

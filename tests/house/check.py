@@ -31,6 +31,7 @@ LAYERS = [
 
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
+    "action.hpp": "serialize",
     "archive.hpp": "serialize",
     "arrivals.hpp": "future",
     "callable.hpp": "serialize",
@@ -47,6 +48,7 @@ DETAIL = {
     "exception_type.hpp": "serialize",
     "export.hpp": "base",
     "handle.hpp": "memory",
+    "handle_of.hpp": "serialize",
     "local_task.hpp": "future",
     "members.hpp": "serialize",
     "outcomes.hpp": "future",

@@ -381,6 +381,7 @@ TEST_SUITE("exception") {
     check_arrives(kin::QueueShutDown("b"), "kin::QueueShutDown");
     check_arrives(kin::EndOfStream("c"), "kin::EndOfStream");
     check_arrives(kin::BrokenPipe("d"), "kin::BrokenPipe");
+    check_arrives(kin::BrokenBarrierError("e"), "kin::BrokenBarrierError");
     check_arrives(kin::DeadlockError("e"), "kin::DeadlockError");
     check_arrives(kin::SerializationError("f"), "kin::SerializationError");
     check_arrives(kin::TimeoutError("g"), "kin::TimeoutError");

@@ -110,6 +110,16 @@ class KIN_EXPORT OwnerDied : public Error {
   std::size_t count_;
 };
 
+/// The parties of a barrier can't meet: it was broken, before or while this one waited.
+/// Python: threading.BrokenBarrierError.
+class KIN_EXPORT BrokenBarrierError : public Error {
+ public:
+  using Error::Error;
+  BrokenBarrierError(const BrokenBarrierError&) = default;
+  BrokenBarrierError& operator=(const BrokenBarrierError&) = default;
+  ~BrokenBarrierError() override;
+};
+
 /// Waiting would never have ended: the thread waits for a lock that it holds itself.
 class KIN_EXPORT DeadlockError : public Error {
  public:

@@ -50,7 +50,9 @@ BlockKind block_kind_of(ObjectKind kind) {
   switch (kind) {
     case ObjectKind::channel: return BlockKind::channel;
     case ObjectKind::lock:
-    case ObjectKind::shared_object: return BlockKind::lock;
+    case ObjectKind::shared_object:
+    case ObjectKind::condition:
+    case ObjectKind::barrier: return BlockKind::lock;
     default: return BlockKind::plain;
   }
 }

@@ -14,8 +14,6 @@
 
 namespace kin::detail {
 
-enum class ObjectKind : std::uint32_t { none, channel, lock, pool, block, shared_object, count };
-
 /// More cells of an object; see Object::cells.
 struct CellBlock {
   Owned<CellBlock> next;

@@ -101,12 +101,7 @@ SharedBlock::SharedBlock(std::size_t size)
     : handle_(new_block(size)), bytes_(block_of(handle_).bytes()), size_(size) {}
 
 void SharedBlock::travel(InArchive& archive) {
-  Handle handle = archive.next_handle();
-  if (handle.object_even_closed().kind != ObjectKind::block) {
-    throw SerializationError(
-        "the message holds another object where a value or an array was expected");
-  }
-  handle_ = std::move(handle);
+  handle_ = read_handle(archive, ObjectKind::block);
   bytes_ = block_of(handle_).bytes();
   size_ = block_of(handle_).size.load();
 }

@@ -26,6 +26,12 @@ class Deadline {
     if (seconds >= 1e9L) return never();
     return Deadline(now() + static_cast<std::int64_t>(seconds * 1e9L));
   }
+  /// A moment that has passed means: look, but do not wait.
+  template <typename Clock, typename Duration>
+  [[nodiscard]] static Deadline at(std::chrono::time_point<Clock, Duration> moment) {
+    const auto now = Clock::now();
+    return moment > now ? after(moment - now) : passed();
+  }
   /// `nanoseconds` on CLOCK_MONOTONIC.
   [[nodiscard]] static constexpr Deadline at(std::int64_t nanoseconds) noexcept {
     return Deadline(nanoseconds);

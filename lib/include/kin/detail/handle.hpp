@@ -3,6 +3,7 @@
 
 #include <kin/detail/export.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -10,6 +11,21 @@ namespace kin::detail {
 
 struct Object;
 class Claim;
+
+/// What an object in shared memory is.
+enum class ObjectKind : std::uint32_t {
+  none,
+  channel,
+  lock,
+  pool,
+  semaphore,
+  condition,
+  event,
+  barrier,
+  block,
+  shared_object,
+  count
+};
 
 /// A process's reference to an object in shared memory; the base of Queue, Lock and the like.
 ///

@@ -40,7 +40,7 @@ struct Held {
 };
 [[gnu::tls_model("initial-exec")]] thread_local Held held{};
 
-LockObject& lock_of(const Handle& handle) { return static_cast<LockObject&>(handle.object()); }
+LockObject& lock_in(Object& object) { return static_cast<LockObject&>(object); }
 
 bool is_holder(const LockObject& lock) {
   return lock.holder_thread.load(std::memory_order_relaxed) == thread_id() &&
@@ -63,7 +63,7 @@ void tell_of_death(LockObject& lock) {
 }
 
 // A lock that somebody still holds is leaked: its word is on the list of a living thread.
-bool end_lock(Object& object) { return !static_cast<LockObject&>(object).lock.is_held(); }
+bool end_lock(Object& object) { return !lock_in(object).lock.is_held(); }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {
   set_destroyer(ObjectKind::lock, end_lock);
@@ -73,13 +73,12 @@ bool end_lock(Object& object) { return !static_cast<LockObject&>(object).lock.is
 }  // namespace
 
 LockHandle::LockHandle(Kind kind)
-    : handle_(
-          make_object(ObjectKind::lock, sizeof(LockObject),
-                      [](Object& object) { static_cast<LockObject&>(object).lock.initialize(); })),
+    : HandleOf(Handle(make_object(ObjectKind::lock, sizeof(LockObject),
+                                  [](Object& object) { lock_in(object).lock.initialize(); }))),
       kind_(kind) {}
 
 bool LockHandle::lock_until(Deadline deadline) const {
-  LockObject& lock = lock_of(handle_);
+  LockObject& lock = lock_in(object());
   if (kind_ == Kind::recursive && is_holder(lock)) {
     lock.depth.fetch_add(1, std::memory_order_relaxed);
     return true;
@@ -102,7 +101,7 @@ bool LockHandle::lock_until(Deadline deadline) const {
 }
 
 void LockHandle::unlock() const {
-  LockObject& lock = lock_of(handle_);
+  LockObject& lock = lock_in(object());
   if (!is_holder(lock)) {
     throw std::logic_error("kin: unlock() of a lock that this thread does not hold");
   }
@@ -116,7 +115,7 @@ void LockHandle::unlock() const {
 }
 
 std::optional<LockOwner> LockHandle::owner() const {
-  const LockObject& lock = lock_of(handle_);
+  const LockObject& lock = lock_in(object());
   const pid_t thread = lock.holder_thread.load();
   const Stamp process = lock.holder_process.load();
   if (thread == 0 || process == 0 || is_gone(process)) return std::nullopt;
@@ -126,21 +125,32 @@ std::optional<LockOwner> LockHandle::owner() const {
 }
 
 bool LockHandle::owner_died() const {
-  const LockObject& lock = lock_of(handle_);
+  const LockObject& lock = lock_in(object());
   return is_holder(lock) && lock.owner_died.load() != 0;
 }
 
 unsigned LockHandle::depth_of_this_thread() const {
-  const LockObject& lock = lock_of(handle_);
+  const LockObject& lock = lock_in(object());
   return is_holder(lock) ? lock.depth.load() : 0;
 }
 
-void LockHandle::travel(InArchive& archive) {
-  Handle handle = archive.next_handle();
-  if (handle.object_even_closed().kind != ObjectKind::lock) {
-    throw SerializationError("the message holds another object where a lock was expected");
-  }
-  handle_ = std::move(handle);
+unsigned LockHandle::unlock_all() const {
+  LockObject& lock = lock_in(object());
+  if (!is_holder(lock)) return 0;
+  const unsigned times = kind_ == Kind::recursive ? lock.depth.load() : 1;
+  if (kind_ == Kind::recursive) lock.depth.store(1);
+  unlock();
+  return times;
+}
+
+void LockHandle::lock_again(unsigned times) const {
+  static_cast<void>(lock_until(Deadline::never()));
+  if (kind_ == Kind::recursive) lock_in(object()).depth.store(times);
+}
+
+bool LockHandle::is_left_by_the_dead() const {
+  const RobustLock& lock = lock_in(object()).lock;
+  return !lock.is_held() && !lock.is_at_rest();
 }
 
 }  // namespace kin::detail

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// What Barrier promises beyond Python's: parties that die, actions that travel.
+
+#include <kin/sync.hpp>
+
+#include "frame.hpp"
+
+#include <kin/error.hpp>
+#include <kin/process.hpp>
+#include <kin/queue.hpp>
+#include <kin/serialize.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <deque>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <unistd.h>
+
+using kin::Barrier;
+using kin::BrokenBarrierError;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string pass(const Barrier& barrier) {
+  try {
+    return std::to_string(barrier.wait_for(unit::patience));
+  } catch (const BrokenBarrierError& error) {
+    return error.what();
+  }
+}
+
+void release_one(const kin::Semaphore& semaphore) { semaphore.release(); }
+
+}  // namespace
+
+TEST_SUITE("barrier") {
+  TEST_CASE("one party never waits, also as its action") {
+    int called = 0;
+    const Barrier barrier(1, [&] { return ++called; });
+    for (int i = 0; i < 100; ++i) CHECK(barrier.wait() == 0);
+    CHECK(called == 100);
+    CHECK(barrier.n_waiting() == 0);
+    CHECK(barrier.parties() == 1);
+  }
+
+  TEST_CASE("bad input is refused") {
+    CHECK_THROWS_AS(Barrier(0), std::invalid_argument);
+    CHECK_THROWS_AS(Barrier(-1), std::invalid_argument);
+    CHECK_THROWS_AS(Barrier((1 << 20) + 1), std::invalid_argument);
+    const Barrier none;
+    CHECK_THROWS_AS(none.wait(), std::logic_error);
+    CHECK_THROWS_AS(none.reset(), std::logic_error);
+    const Barrier many(1 << 20);
+    CHECK_THROWS_AS(many.wait_for(1ms), BrokenBarrierError);
+  }
+
+  TEST_CASE("a time limit breaks it, until reset()") {
+    const Barrier barrier({.timeout = 1ms}, 2);
+    CHECK_THROWS_AS(barrier.wait(), BrokenBarrierError);
+    CHECK(barrier.broken());
+    CHECK_THROWS_AS(barrier.wait_for(unit::patience), BrokenBarrierError);
+    barrier.reset();
+    CHECK_FALSE(barrier.broken());
+    CHECK_THROWS_AS(barrier.wait_for(-1s), BrokenBarrierError);
+  }
+
+  TEST_CASE("what broke it is told to all") {
+    const unit::Frame frame;
+    const Barrier barrier(3);
+    const auto start = [&](std::deque<unit::Relative>& waiters) {
+      for (int i = 0; i < 2; ++i) waiters.emplace_back([&] { return pass(barrier); });
+      REQUIRE(unit::eventually([&] { return barrier.n_waiting() == 2; }));
+    };
+    const std::string me = "process " + std::to_string(::getpid());
+    std::deque<unit::Relative> waiters;
+    start(waiters);
+    barrier.abort();
+    for (auto& waiter : waiters)
+      CHECK(waiter.answer().find(me + " called abort()") != std::string::npos);
+    CHECK(pass(barrier).find(me + " called abort()") != std::string::npos);
+    barrier.reset();
+
+    waiters.clear();
+    start(waiters);
+    barrier.reset();
+    for (auto& waiter : waiters)
+      CHECK(waiter.answer().find(me + " called reset()") != std::string::npos);
+    CHECK_FALSE(barrier.broken());
+    CHECK(barrier.n_waiting() == 0);
+  }
+
+  TEST_CASE("one that had arrived is killed: the others are told") {
+    const unit::Frame frame;
+    const Barrier barrier(3);
+    std::deque<unit::Relative> waiters;
+    for (int i = 0; i < 2; ++i) waiters.emplace_back([&] { return pass(barrier); });
+    REQUIRE(unit::eventually([&] { return barrier.n_waiting() == 2; }));
+    const std::string dead = "process " + std::to_string(waiters[0].pid());
+    waiters[0].end();
+    const std::string told = waiters[1].answer();
+    CHECK(told.find("the barrier is broken: ") == 0);
+    CHECK(told.find("died") != std::string::npos);
+    CHECK(barrier.broken());
+    barrier.reset();
+    waiters.clear();
+    for (int i = 0; i < 3; ++i) waiters.emplace_back([&] { return pass(barrier); });
+    for (auto& waiter : waiters) CHECK(waiter.answer().size() == 1);
+  }
+
+  TEST_CASE("one that passed and was killed, or failed, will not come again") {
+    const unit::Frame frame;
+    for (const int end : {SIGKILL, 0, 3}) {
+      CAPTURE(end);
+      const Barrier barrier(2);
+      kin::Process party([&] {
+        barrier.wait();
+        if (end == SIGKILL) static_cast<void>(std::raise(SIGKILL));
+        ::exit(end);
+      });
+      party.start();
+      barrier.wait();
+      party.join();
+      if (end == 0) {
+        // It was done with the barrier; the next one takes its place.
+        unit::Relative other([&] { return pass(barrier); });
+        CHECK(pass(barrier).size() == 1);
+        CHECK(other.answer().size() == 1);
+      } else {
+        CHECK(pass(barrier).find("died") != std::string::npos);
+      }
+    }
+  }
+
+  TEST_CASE("a stopped party is waited for") {
+    const unit::Frame frame;
+    const Barrier barrier(3);
+    unit::Relative waiter([&] { return pass(barrier); });
+    REQUIRE(unit::eventually([&] { return barrier.n_waiting() == 1; }));
+    ::kill(waiter.pid(), SIGSTOP);
+    unit::Relative other([&] { return pass(barrier); });
+    REQUIRE(other.falls_asleep());
+    kin::Event never;
+    CHECK_FALSE(never.wait_for(600ms));
+    CHECK_FALSE(barrier.broken());
+    CHECK(pass(barrier) == "2");
+    ::kill(waiter.pid(), SIGCONT);
+    CHECK(waiter.answer().size() == 1);
+    CHECK(other.answer().size() == 1);
+  }
+
+  TEST_CASE("an action that throws, or is killed, breaks it") {
+    const unit::Frame frame;
+    const Barrier throws(2, [] { throw std::runtime_error("no"); });
+    unit::Relative one([&] { return pass(throws); });
+    REQUIRE(unit::eventually([&] { return throws.n_waiting() == 1; }));
+    CHECK_THROWS_WITH_AS(throws.wait(), "no", std::runtime_error);
+    CHECK(one.answer().find("the action threw") != std::string::npos);
+    CHECK(throws.broken());
+
+    const Barrier dies(2, [] { static_cast<void>(std::raise(SIGKILL)); });
+    unit::Relative waiter([&] { return pass(dies); });
+    REQUIRE(unit::eventually([&] { return dies.n_waiting() == 1; }));
+    unit::Relative last([&] { return pass(dies); });
+    CHECK(waiter.answer().find("died") != std::string::npos);
+  }
+
+  TEST_CASE("it travels in messages, with its action") {
+    const unit::Frame frame;
+    const kin::Semaphore called(0);
+    const kin::Queue<Barrier> queue;
+    const Barrier barrier(2, kin::partial(release_one, called));
+    unit::Relative other([&] { return pass(queue.get()); });
+    queue.put(barrier);
+    CHECK(pass(barrier).size() == 1);
+    CHECK(other.answer().size() == 1);
+    CHECK(called.value() == 1);
+
+    const std::function<void()> hides = [] {};
+    CHECK_THROWS_AS(queue.put(Barrier(2, hides)), kin::SerializationError);
+    int local = 0;
+    CHECK_THROWS_AS(queue.put(Barrier(2, [&local] { ++local; })), std::invalid_argument);
+  }
+
+  TEST_CASE("more processes than parties: each pass takes as many as it needs") {
+    const unit::Frame frame;
+    const Barrier barrier(3);
+    std::deque<unit::Relative> waiters;
+    for (int i = 0; i < 9; ++i) waiters.emplace_back([&] { return pass(barrier); });
+    int zeros = 0;
+    for (auto& waiter : waiters) zeros += waiter.answer() == "0" ? 1 : 0;
+    CHECK(zeros == 3);
+  }
+}
