@@ -59,6 +59,7 @@ DETAIL = {
     "process_tasks.hpp": "pool",
     "result_range.hpp": "pool",
     "sendable.hpp": "serialize",
+    "shared_array.hpp": "shared",
     "shared_block.hpp": "shared",
     "task.hpp": "future",
     "task_context.hpp": "nursery",
@@ -245,6 +246,7 @@ PAGE_FRONT = """
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>

@@ -3,6 +3,7 @@
 
 /// All of kin.
 
+#include <kin/array.hpp>
 #include <kin/connection.hpp>
 #include <kin/error.hpp>
 #include <kin/executor.hpp>

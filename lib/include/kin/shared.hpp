@@ -3,4 +3,5 @@
 
 /// What processes share: values, arrays, and objects that are made of containers.
 
+#include <kin/array.hpp>
 #include <kin/value.hpp>

@@ -6,6 +6,7 @@
 // Small blocks lie in the object itself. Larger ones are a block of the heap by themselves: to populate a
 // large one takes long, and is done with no lock held.
 
+#include <kin/detail/shared_array.hpp>
 #include <kin/detail/shared_block.hpp>
 
 #include "memory/object.hpp"
@@ -15,6 +16,9 @@
 
 #include <atomic>
 #include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
 
 namespace kin::detail {
 namespace {
@@ -113,6 +117,25 @@ void SharedBlock::require_size(std::size_t size) const {
 
 void SharedBlock::complain_moved_from() {
   throw std::logic_error("kin: used after it was moved from");
+}
+
+void complain_out_of_range(std::size_t index, std::size_t size) {
+  throw std::out_of_range("kin: there is no element " + std::to_string(index) + " in an array of " +
+                          std::to_string(size));
+}
+
+void require_room(std::size_t count, std::size_t room) {
+  if (count <= room) return;
+  throw std::length_error("kin: " + std::to_string(count) +
+                          " elements are too many for an array of " + std::to_string(room));
+}
+
+std::size_t bytes_of(std::size_t count, std::size_t size_of_each) {
+  constexpr auto most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
+  if (count > most / size_of_each) {
+    throw std::length_error("kin: an array can't have " + std::to_string(count) + " elements");
+  }
+  return count * size_of_each;
 }
 
 // Copies are made of whole words, so that to read one while it is written has a meaning: what was read is
