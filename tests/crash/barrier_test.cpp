@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// A party of a barrier is killed or stopped at every instruction of its wait: the others pass, or are told
+// that the barrier is broken, and reset() makes it as new.
+
+#include "crash/family.hpp"
+#include "crash/prove.hpp"
+
+#include <kin/error.hpp>
+#include <kin/sync.hpp>
+
+#include <doctest/doctest.h>
+
+#include <optional>
+#include <string>
+
+using crash::Moment;
+using crash::require;
+using crash::sweep_the_dead;
+using crash::With;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::string passed = "passed";
+const std::string broken = "broken by the death";
+const std::string never_came = "the party never came";
+
+struct Fresh {
+  int parties = 2;
+  bool has_action = false;
+  std::optional<kin::Barrier> barrier = std::nullopt;
+
+  void prepare() {
+    sweep_the_dead();
+    if (has_action) {
+      barrier.emplace(parties, [] {});
+    } else {
+      barrier.emplace(parties);
+    }
+  }
+
+  /// For a sleeper, and for the check.
+  [[nodiscard]] std::string meet() const {
+    try {
+      static_cast<void>(barrier->wait_for(5s));
+      return passed;
+    } catch (const kin::BrokenBarrierError& error) {
+      const std::string what = error.what();
+      if (what.find("died") != std::string::npos) return broken;
+      require(what.find("its time limit") != std::string::npos, what);
+      return never_came;
+    }
+  }
+
+  void require_to_work() const {
+    barrier->reset();
+    require(!barrier->broken() && barrier->n_waiting() == 0, "reset() did not make it as new");
+    try {
+      static_cast<void>(barrier->wait_for(0s));
+      require(parties == 1, "it let one pass alone");
+    } catch (const kin::BrokenBarrierError&) {
+      require(parties > 1, "a party of one did not pass");
+    }
+  }
+};
+
+// With one who waits, and is let go by the traced one, the last of the two.
+crash::Scenario last_to_arrive(Fresh& fresh) {
+  return {
+      .name = fresh.has_action ? "the last arrives, and calls the action" : "the last arrives",
+      .prepare = [&] { fresh.prepare(); },
+      .operation = [&] { static_cast<void>(fresh.barrier->wait()); },
+      .check =
+          [&](const Moment& moment) {
+            // Nobody can know of a party that had not come: another comes in its place.
+            const bool is_waiting = fresh.barrier->n_waiting() == 1 && !fresh.barrier->broken();
+            if (is_waiting) static_cast<void>(fresh.meet());
+            const std::string answer = crash::rouse(moment);
+            require(answer == passed || answer == broken, answer);
+            require(answer == passed || !moment.completed, "broken behind the pass");
+            fresh.require_to_work();
+            return is_waiting ? never_came : answer;
+          },
+      .expected = {never_came, passed},
+      .sleeper =
+          [&] {
+            crash::sleep_lightly();
+            return fresh.meet();
+          },
+      .budget = 10s,
+  };
+}
+
+}  // namespace
+
+TEST_SUITE("barrier") {
+  TEST_CASE("a party of one") {
+    const crash::Balance balance;
+    Fresh fresh{1};
+    crash::prove({
+        .name = "wait, alone",
+        .prepare = [&] { fresh.prepare(); },
+        .operation = [&] { static_cast<void>(fresh.barrier->wait()); },
+        .check =
+            [&](const Moment&) {
+              require(fresh.meet() == passed, "it does not work");
+              fresh.require_to_work();
+              return passed;
+            },
+        .expected = {passed},
+    });
+    fresh.barrier.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("the last to arrive is killed") {
+    Fresh fresh;
+    crash::prove(last_to_arrive(fresh));
+  }
+
+  TEST_CASE("the last to arrive is killed about the action") {
+    Fresh fresh{2, true};
+    crash::Scenario scenario = last_to_arrive(fresh);
+    scenario.expected.push_back(broken);
+    crash::prove(scenario);
+  }
+
+  TEST_CASE("one who waits is killed: the other is told, now or when it comes again") {
+    Fresh fresh{3};
+    crash::prove({
+        .name = "wait, with another who waits",
+        .prepare = [&] { fresh.prepare(); },
+        .operation = [&] { static_cast<void>(fresh.barrier->wait()); },
+        .check =
+            [&](const Moment& moment) {
+              // The third had come, or comes now.
+              const std::string answer = crash::rouse(moment);
+              if (answer == broken) {
+                require(fresh.barrier->broken(), "it does not stay broken");
+              } else {
+                require(answer == passed, answer);
+                // The killed one passed as well. Whoever comes again is told.
+                require(moment.completed || fresh.meet() == broken, "nobody knows of the death");
+              }
+              fresh.require_to_work();
+              return answer;
+            },
+        .expected = {passed},
+        .possible = {broken},
+        .sleeper =
+            [&] {
+              crash::sleep_lightly();
+              return fresh.meet();
+            },
+        .waker = [&] { static_cast<void>(fresh.meet()); },
+        .budget = 5s,
+    });
+  }
+
+  TEST_CASE("the last to arrive is stopped, and goes on later") {
+    Fresh fresh{2, true};
+    crash::Scenario scenario = last_to_arrive(fresh);
+    scenario.check = [&](const Moment& moment) {
+      const std::string answer = crash::rouse(moment);
+      fresh.require_to_work();
+      return answer;
+    };
+    scenario.expected = {passed};
+    scenario.with = With::stop;
+    scenario.while_stopped = [&] {
+      require(!fresh.barrier->broken(), "a stopped party counts as dead");
+    };
+    crash::prove(scenario);
+  }
+}
