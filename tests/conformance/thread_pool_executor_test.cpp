@@ -4,8 +4,15 @@
 //
 // Fails when:
 //   map() does not prefetch(): test_map_submits_without_iteration
+//   Threads does not stop() those that it has: "only some of the threads can be had"
 
 #include "workers.hpp"
+
+#include <fstream>
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 using namespace trial;
 
@@ -37,5 +44,37 @@ TEST_SUITE("thread_pool_executor") {
       CHECK(second.get_for(patience) == 25);
     }
     kin::set_log_level(kin::LogLevel::warning);
+  }
+
+  // There threads are started one by one, as they are needed.
+  TEST_CASE("only some of the threads can be had") {
+    if (support::is_sanitized) {
+      std::puts("skipped: a sanitizer has more addresses than can be limited");
+      return;
+    }
+    const Trial trial;
+    CHECK(outcome([] {
+            constexpr rlim_t stack = rlim_t{1} << 32;
+            pthread_attr_t attributes{};
+            expect(::pthread_getattr_default_np(&attributes) == 0);
+            expect(::pthread_attr_setstacksize(&attributes, stack) == 0);
+            expect(::pthread_setattr_default_np(&attributes) == 0);
+            rlim_t pages = 0;
+            expect(static_cast<bool>(std::ifstream("/proc/self/statm") >> pages));
+            const rlim_t used = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
+            const rlimit room_for_three{used + 3 * stack + stack / 2, RLIM_INFINITY};
+            expect(::setrlimit(RLIMIT_AS, &room_for_three) == 0);
+            for (int i = 0; i < 2; ++i) {
+              int error = 0;
+              try {
+                kin::ThreadPoolExecutor executor(8);
+              } catch (const kin::SystemError& failure) {
+                error = failure.code().value();
+              }
+              expect(error == EAGAIN);
+            }
+            kin::ThreadPoolExecutor executor(1);
+            expect(executor.submit(square, 3).get_for(patience) == 9);
+          }) == 0);
   }
 }

@@ -21,12 +21,56 @@
 #include <deque>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace kin::detail {
 namespace {
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
+
+/// Asio's pool, on threads of our own: when only some of its own can be had, it waits for those for ever.
+class Threads {
+ public:
+  /// Throws SystemError.
+  explicit Threads(std::size_t count) {
+    try {
+      while (threads_.size() < count) threads_.emplace_back([this] { pool_.attach(); });
+    } catch (const std::system_error& error) {
+      pool_.stop();
+      end_all();
+      throw SystemError("pthread_create", error.code().value());
+    }
+  }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  ~Threads() {
+    pool_.stop();
+    end_all();
+  }
+
+  template <typename Function>
+  void post(Function&& function) {
+    boost::asio::post(pool_, std::forward<Function>(function));
+  }
+  /// Waits until all that was posted is done. One thread at a time, and none of its own.
+  void join() {
+    if (threads_.empty()) return;
+    pool_.wait();
+    end_all();
+  }
+
+ private:
+  void end_all() {
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  boost::asio::thread_pool pool_{0};
+  std::vector<std::thread> threads_;
+};
+
 }  // namespace
 
 class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
@@ -54,7 +98,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
       pending_.emplace_back(task);
       ++open_tasks_;
     }
-    boost::asio::post(threads_, [self = shared_from_this()] { self->run_one(); });
+    threads_.post([self = shared_from_this()] { self->run_one(); });
   }
 
   /// Whether it was open.
@@ -162,7 +206,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   int creator_ = fork_depth;
   std::size_t size_;
   Callback<void()> initializer_;
-  boost::asio::thread_pool threads_;
+  Threads threads_;
   std::mutex joining_;
   std::mutex initializing_;
   std::mutex mutex_;  // guards what follows
