@@ -105,7 +105,12 @@ void Task::unobserve(std::uint64_t number) noexcept {
 void Task::call_first(Observer observer) {
   first_ = std::move(observer);
   first_state_.store(due);
-  if (!want_notice()) call_observers();
+  try {
+    if (!want_notice()) call_observers();
+  } catch (...) {
+    drop_observers();
+    throw;
+  }
 }
 
 void Task::drop_observers() noexcept {

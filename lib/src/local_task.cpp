@@ -13,6 +13,7 @@
 #include <kin/error.hpp>
 
 #include <climits>
+#include <ranges>
 #include <stdexcept>
 
 namespace kin::detail {
@@ -182,13 +183,19 @@ bool GroupTask::want_notice() {
   if (is_over(stage())) return false;
   if (is_observing_.exchange(true)) return true;
   left_.store(members_.size());
-  for (const TaskRef& member : members_) {
-    member->observe([self = TaskRef(*this)]() mutable {
-      auto& group = static_cast<GroupTask&>(*self);
-      if (group.left_.fetch_sub(1) == 1) group.call_observers();
-      self = TaskRef();
-    });
+  const auto count_down = [self = TaskRef(*this)]() mutable {
+    auto& group = static_cast<GroupTask&>(*self);
+    if (group.left_.fetch_sub(1) == 1) group.call_observers();
+    self = TaskRef();
+  };
+  try {
+    members_.front()->observe(count_down);
+  } catch (...) {
+    // No thread to tell of it. The others have the same, so they are spared that.
+    is_observing_.store(false);
+    throw;
   }
+  for (const TaskRef& member : members_ | std::views::drop(1)) member->observe(count_down);
   return true;
 }
 

@@ -8,13 +8,18 @@
 #include <kin/log.hpp>
 
 #include <chrono>
+#include <system_error>
 
 namespace kin::detail {
 
 void Notices::start() {
   if (thread_.joinable() || has_ended_) return;
   const SignalsBlocked blocked;  // signals are for the application's threads
-  thread_ = std::thread([this, is_left = is_left_] { run(*is_left); });
+  try {
+    thread_ = std::thread([this, is_left = is_left_] { run(*is_left); });
+  } catch (const std::system_error& error) {
+    throw SystemError("pthread_create", error.code().value());
+  }
 }
 
 void Notices::run(const std::atomic<bool>& is_left) {

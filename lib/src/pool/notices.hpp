@@ -24,7 +24,7 @@ class Notices {
   Notices(const Notices&) = delete;
   Notices& operator=(const Notices&) = delete;
 
-  /// One thread at a time.
+  /// One thread at a time. Throws SystemError when no thread can be had; again may help.
   void start();
   /// Whether this is that thread.
   [[nodiscard]] bool is_here() const noexcept {

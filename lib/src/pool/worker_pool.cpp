@@ -270,8 +270,8 @@ std::string WorkerPool::why_broken() const {
 
 void WorkerPool::await_notice(PoolTask& task) {
   const std::scoped_lock lock(mutex_);
+  notices_.start();  // first: without the thread nobody would let go of the task again
   if (!task.self) task.self = TaskRef(task);
-  notices_.start();
 }
 
 void WorkerPool::forget_notice(PoolTask& task) noexcept {

@@ -71,7 +71,7 @@ class KIN_EXPORT Task {
   [[nodiscard]] bool wait(Deadline deadline);
 
   /// Calls it once when the task is over; at once if it is. What it throws is logged. The number is
-  /// for unobserve().
+  /// for unobserve(). Throws SystemError, and never calls it, when there is no thread to be had for that.
   std::uint64_t observe(Observer observer);
   void unobserve(std::uint64_t number) noexcept;
   /// The same, and is_ready() and wait() wait for it. Before the task can be over; there can be one.
