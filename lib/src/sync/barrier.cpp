@@ -10,6 +10,7 @@
 #include <kin/sync.hpp>
 
 #include "memory/object.hpp"
+#include "os/cpu_count.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
@@ -76,8 +77,10 @@ struct Records {
 struct BarrierObject : Object {
   RobustLock lock;
   std::uint32_t parties;
+  bool may_spin;
   std::chrono::nanoseconds timeout;  // of a wait that has no limit of its own
-  std::atomic<Meeting> meeting;
+  // Apart from the lock, as those who wait look at it all the time.
+  alignas(64) std::atomic<Meeting> meeting;
   ParkingSpot next_generation;
   Owned<Records> records;
 };
@@ -99,11 +102,15 @@ Ending& ending_of(const BarrierObject& barrier, std::uint32_t generation) {
 void begin_next(BarrierObject& barrier, Meeting before, Reason reason, pid_t pid,
                 std::uint8_t flags) {
   Ending& ending = ending_of(barrier, before.generation);
-  ending.reason.store(reason);
-  ending.pid.store(pid);
-  ending.generation.store(before.generation);
+  // Written only if it says something else: who passes leaves that cache line with all others.
+  if (reason != Reason::none || ending.reason.load(std::memory_order_relaxed) != Reason::none) {
+    ending.reason.store(reason, std::memory_order_relaxed);
+    ending.pid.store(pid, std::memory_order_relaxed);
+    ending.generation.store(before.generation, std::memory_order_relaxed);
+  }
   // If killed before this: the generation goes on, and nobody looks at its ending yet.
-  barrier.meeting.store({before.generation + 1, 0, flags});
+  // SYNC meeting: publishes the ending; pairs with the load of who waits for another generation.
+  barrier.meeting.store({before.generation + 1, 0, flags}, std::memory_order_release);
   // If killed before this: who sleeps sees it at the end of a slice.
   barrier.next_generation.notify_all();
 }
@@ -175,6 +182,14 @@ struct Arrival {
   bool is_early;  // all parties of this generation are here: it has to come again for the next
 };
 
+void note_arrival(const BarrierObject& barrier, Meeting meeting) {
+  auto* arrivals = barrier.records->arrivals(meeting.generation, barrier.parties);
+  auto& place = arrivals[meeting.arrived];
+  // As with endings: it may well have been this process two generations ago.
+  const Stamp own = this_process();
+  if (place.load(std::memory_order_relaxed) != own) place.store(own, std::memory_order_relaxed);
+}
+
 Arrival arrive(BarrierObject& barrier, bool has_action) {
   const BarrierGuard guard(barrier);
   Meeting meeting = barrier.meeting.load();
@@ -185,15 +200,15 @@ Arrival arrive(BarrierObject& barrier, bool has_action) {
   if (meeting.has(Meeting::is_acting)) return {meeting.generation, 0, false, true};
   const Arrival arrival{meeting.generation, meeting.arrived,
                         meeting.arrived + 1U == barrier.parties, false};
-  barrier.records->arrivals(meeting.generation, barrier.parties)[meeting.arrived].store(
-      this_process());
+  note_arrival(barrier, meeting);
   // If killed before the next store: it has not arrived.
   if (arrival.is_last && !has_action) {
     begin_next(barrier, meeting, Reason::none, 0, Meeting::follows_a_pass);
   } else {
     ++meeting.arrived;
     if (arrival.is_last) meeting.flags |= Meeting::is_acting;
-    barrier.meeting.store(meeting);
+    // SYNC meeting: publishes who arrived, to those who look for the dead.
+    barrier.meeting.store(meeting, std::memory_order_release);
   }
   return arrival;
 }
@@ -219,7 +234,11 @@ void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline de
     break_generation(barrier, generation, Reason::time_limit, ::getpid());
   };
   try {
-    if (!barrier.next_generation.wait(is_over, deadline, look_around)) give_up();
+    // Where there are more parties than processors, those who spin keep the others from arriving.
+    ParkingSpot& spot = barrier.next_generation;
+    const bool passed = barrier.may_spin ? spot.wait(is_over, deadline, look_around)
+                                         : spot.sleep(is_over, deadline, look_around);
+    if (!passed) give_up();
   } catch (...) {
     give_up();
     throw;
@@ -251,6 +270,7 @@ Handle make_barrier(const BarrierOptions& options, int parties) {
     BarrierObject& barrier = barrier_in(object);
     barrier.lock.initialize();
     barrier.parties = static_cast<std::uint32_t>(parties);
+    barrier.may_spin = parties <= usable_cpus();
     barrier.timeout = options.timeout.value_or(std::chrono::nanoseconds::max());
     const std::size_t size = Records::size_for(barrier.parties);
     Heap::allocate_into(barrier.records, size);

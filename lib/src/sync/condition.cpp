@@ -49,8 +49,9 @@ struct WaiterBlock {
 struct ConditionObject : Object {
   RobustLock list_lock;
   std::atomic<std::uint64_t> last_ticket;
-  std::atomic<std::uint64_t> let_go;  // all tickets up to this one
   Owned<WaiterBlock> waiters;
+  // All tickets up to this one. Apart from the lock, as those who wait look at it all the time.
+  alignas(64) std::atomic<std::uint64_t> let_go;
 };
 static_assert(sizeof(ConditionObject) <= Heap::lock_size);
 
@@ -87,11 +88,12 @@ Waiter& join(ConditionObject& condition) {
   const ListGuard guard(condition);
   Waiter& waiter = free_place(condition);
   const std::uint64_t ticket = condition.last_ticket.load() + 1;
-  condition.last_ticket.store(ticket);
-  waiter.process.store(this_process());
-  waiter.is_asleep.store(0);
+  // Relaxed: for who holds the lock. A store is all that a death can leave, in this order.
+  condition.last_ticket.store(ticket, std::memory_order_relaxed);
+  waiter.process.store(this_process(), std::memory_order_relaxed);
+  waiter.is_asleep.store(0, std::memory_order_relaxed);
   // If killed before this: the place is free. Behind it: somebody notices.
-  waiter.ticket.store(ticket);
+  waiter.ticket.store(ticket, std::memory_order_release);
   return waiter;
 }
 
@@ -109,7 +111,7 @@ bool leave(ConditionObject& condition, Waiter& waiter) {
     }
   }
   // If killed before this: the notification is passed on, although this process had the lock.
-  waiter.ticket.store(0);
+  waiter.ticket.store(0, std::memory_order_release);
   return true;
 }
 

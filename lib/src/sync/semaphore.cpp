@@ -189,6 +189,19 @@ void take_from_the_dead_now_and_then(SemaphoreObject& semaphore) {
   take_from_the_dead(semaphore);
 }
 
+[[gnu::noinline]] bool wait_and_take(SemaphoreObject& semaphore, Deadline deadline) {
+  const auto look_around = [&] {
+    if (semaphore.gives_back) take_from_the_dead(semaphore);
+  };
+  if (semaphore.gives_back) take_from_the_dead_now_and_then(semaphore);
+  if (!semaphore.released.wait([&] { return take(semaphore); }, deadline, look_around)) {
+    return false;
+  }
+  // Of several releases only the first may have woken somebody.
+  if (count_free(semaphore) > 0) semaphore.released.notify();
+  return true;
+}
+
 [[maybe_unused]] const bool destroyer_is_set = [] {
   set_destroyer(ObjectKind::semaphore, [](Object& object) {
     Heap::free_chain(semaphore_in(object).permits);
@@ -235,17 +248,7 @@ SemaphoreHandle::SemaphoreHandle(int value, bool is_bounded, OnDeath on_death)
 
 bool SemaphoreHandle::acquire_until(Deadline deadline) const {
   SemaphoreObject& semaphore = semaphore_in(object());
-  if (take(semaphore)) return true;
-  const auto look_around = [&] {
-    if (semaphore.gives_back) take_from_the_dead(semaphore);
-  };
-  if (semaphore.gives_back) take_from_the_dead_now_and_then(semaphore);
-  if (!semaphore.released.wait([&] { return take(semaphore); }, deadline, look_around)) {
-    return false;
-  }
-  // Of several releases only the first may have woken somebody.
-  if (count_free(semaphore) > 0) semaphore.released.notify();
-  return true;
+  return take(semaphore) || wait_and_take(semaphore, deadline);
 }
 
 void SemaphoreHandle::release(int permits) const {

@@ -57,6 +57,11 @@ bool ParkingSpot::wait(FunctionRef<bool()> ready, Deadline deadline,
   if (ready()) return true;
   if (deadline.is_passed_from_start()) return false;
   if (spin(ready, deadline, &awake_until_)) return true;
+  return sleep(ready, deadline, look_around);
+}
+
+bool ParkingSpot::sleep(FunctionRef<bool()> ready, Deadline deadline,
+                        FunctionRef<void()> look_around) {
   while (true) {
     std::uint64_t ticket = new_ticket();
     std::uint64_t nobody = 0;

@@ -29,6 +29,9 @@ class ParkingSpot {
     return wait(ready, deadline, [] {});
   }
 
+  /// The same without spinning: for who knows that those who are to publish need the processors.
+  bool sleep(FunctionRef<bool()> ready, Deadline deadline, FunctionRef<void()> look_around);
+
   /// Call after the commit that may make `ready()` true for a waiter, and after the unlock behind it.
   void notify() noexcept {
     // SYNC park: either this load sees the sleeper's announcement, or the sleeper's second look, behind

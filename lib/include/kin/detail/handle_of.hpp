@@ -20,18 +20,31 @@ namespace kin::detail {
 template <ObjectKind kind>
 class HandleOf {
  public:
+  HandleOf(const HandleOf&) = default;
+  HandleOf& operator=(const HandleOf&) = default;
+  HandleOf(HandleOf&& other) noexcept
+      : handle_(std::move(other.handle_)), object_(std::exchange(other.object_, nullptr)) {}
+  HandleOf& operator=(HandleOf&& other) noexcept {
+    handle_ = std::move(other.handle_);
+    object_ = std::exchange(other.object_, nullptr);
+    return *this;
+  }
+  ~HandleOf() = default;
+
   /// Whether both name the same object.
-  friend bool operator==(const HandleOf&, const HandleOf&) = default;
+  friend bool operator==(const HandleOf& left, const HandleOf& right) noexcept {
+    return left.object_ == right.object_;
+  }
 
  protected:
   /// Names nothing; to be assigned to.
   HandleOf() noexcept = default;
-  explicit HandleOf(Handle handle) noexcept : handle_(std::move(handle)) {}
+  explicit HandleOf(Handle handle) : handle_(std::move(handle)), object_(&handle_.object()) {}
 
   /// Throws std::logic_error when it names nothing.
-  [[nodiscard]] Object& object() const { return handle_.object(); }
+  [[nodiscard]] Object& object() const { return object_ != nullptr ? *object_ : handle_.object(); }
   void travel(OutArchive& archive) const { archive.add_handle(handle_); }
-  void travel(InArchive& archive) { handle_ = read_handle(archive, kind); }
+  void travel(InArchive& archive) { *this = HandleOf(read_handle(archive, kind)); }
 
  private:
   friend class boost::serialization::access;
@@ -41,6 +54,7 @@ class HandleOf {
   }
 
   Handle handle_;
+  Object* object_ = nullptr;  // of handle_: a load less for each operation
 };
 
 }  // namespace kin::detail
