@@ -14,6 +14,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <unistd.h>
 
@@ -41,9 +42,10 @@ int square(int x) { return x * x; }
 int length(const std::string& text) { return static_cast<int>(text.size()); }
 int sleep_long(int seconds) { return static_cast<int>(::sleep(static_cast<unsigned>(seconds))); }
 
-/// With `window`, only so many instructions.
-void prove_end(const std::string& name, std::size_t window,
-               const std::function<void(kin::Pool&)>& ask) {
+/// With `window`, only so many instructions; behind what `begin` asks for.
+void prove_end(
+    const std::string& name, std::size_t window, const std::function<void(kin::Pool&)>& ask,
+    const std::function<void(kin::Pool&)>& begin = [](kin::Pool&) {}) {
   const crash::SharedPage<Household> household;
   const crash::Balance balance;
   crash::prove({
@@ -60,6 +62,7 @@ void prove_end(const std::string& name, std::size_t window,
             kin::Pool pool(1);
             household->nursery = pool.apply([] { return static_cast<int>(::getppid()); });
             household->worker = pool.apply([] { return static_cast<int>(::getpid()); });
+            begin(pool);
             household->begins = 1;
             ask(pool);
           },
@@ -92,6 +95,19 @@ TEST_SUITE("pool parent") {
     prove_end("submit of 1 KiB", 4000, [](kin::Pool& pool) {
       static_cast<void>(pool.apply_async(length, std::string(1000, 'x')).get());
     });
+  }
+
+  // Small as large blocks go, or all kill points were in the copying. The second time the blocks are those of the first.
+  TEST_CASE("a parent is killed that submits and takes what needs large blocks") {
+    const std::vector<int> numbers(6000, 3);
+    const auto twice = [](std::vector<int> all) {
+      for (int& one : all) one *= 2;
+      return all;
+    };
+    prove_end(
+        "submit and get of 24 KB, again", 6000,
+        [&](kin::Pool& pool) { static_cast<void>(pool.apply_async(twice, numbers).get()); },
+        [&](kin::Pool& pool) { static_cast<void>(pool.apply(twice, numbers)); });
   }
 
   TEST_CASE("a parent is killed that calls off") {
