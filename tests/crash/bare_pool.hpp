@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "channel/cargo.hpp"
 #include "crash/family.hpp"
 #include "nursery/obituary.hpp"
 #include "nursery/pool_state.hpp"
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include <signal.h>
+#include <unistd.h>
 
 namespace crash {
 
@@ -51,12 +53,15 @@ class BarePool {
     std::uint32_t hard_limit = 0;
     bool is_observed = false;
     bool fails = false;
+    bool has_cargo = false;         // a queue among the arguments of each
+    bool sends_descriptor = false;  // in its result; fails if there is no room for it
   };
 
   explicit BarePool(std::uint32_t count, Wishes wishes, std::uint32_t seats = 2)
       : memory_(seats), wishes_(wishes) {
     for (auto& begun : tally().begun) begun = 0;
     know_exceptions();
+    if (wishes.has_cargo) cargo_.emplace();
     memory_.state().phase.store(kin::detail::PoolState::open);
     kin::detail::add_slots(memory_.state());
     for (std::uint32_t i = 0; i < count; ++i) submit();
@@ -74,12 +79,17 @@ class BarePool {
   void submit() {
     TaskSlot& task = slot(count_);
     task.generation = 1;
-    task.code = wishes_.fails ? fail : run;
+    task.code = wishes_.sends_descriptor ? send_descriptor : wishes_.fails ? fail : run;
     task.hard_limit = wishes_.hard_limit;
     task.retries = wishes_.retries;
     const Order order{count_, wishes_.size};
     task.arguments_length = sizeof order;
     std::memcpy(task.arguments.data(), &order, sizeof order);
+    if (cargo_) {
+      kin::detail::OutArchive archive;
+      kin::detail::encode(archive, *cargo_);
+      kin::detail::load_cargo(task.arguments_cargo, archive.cargo(), 0);
+    }
     TaskWord word(task.generation, TaskState::queued);
     if (wishes_.is_observed) word = word.with(TaskWord::observed);
     task.word = word.bits();
@@ -212,8 +222,15 @@ class BarePool {
   }
   static void run(kin::detail::TaskContext& context) {
     const Order order = order_of(context);
+    kin::detail::IncomingCargo cargo;
+    context.claim_cargo(cargo);
     std::vector<Order> result(order.size / sizeof(Order), order);
     context.give(std::as_bytes(std::span(result)), {});
+  }
+  static void send_descriptor(kin::detail::TaskContext& context) {
+    order_of(context);
+    const int any = STDERR_FILENO;
+    context.give({}, {.handles = {}, .descriptors = std::span(&any, 1)});
   }
   static void fail(kin::detail::TaskContext& context) {
     order_of(context);
@@ -232,7 +249,25 @@ class BarePool {
 
   kin::detail::PoolMemory memory_;
   Wishes wishes_;
+  std::optional<kin::Queue<int>> cargo_;
   std::uint32_t count_ = 0;
+};
+
+/// One that is made anew for each round, when those that died in the round before are swept.
+class FreshPool {
+ public:
+  void prepare(std::uint32_t count, BarePool::Wishes wishes = {}) {
+    forget();
+    sweep_the_dead();
+    pool_.emplace(count, wishes);
+  }
+  void forget() { pool_.reset(); }
+
+  BarePool* operator->() { return &*pool_; }
+  BarePool& operator*() { return *pool_; }
+
+ private:
+  std::optional<BarePool> pool_;
 };
 
 }  // namespace crash

@@ -11,7 +11,6 @@
 #include <doctest/doctest.h>
 
 #include <csetjmp>
-#include <optional>
 #include <string>
 #include <thread>
 
@@ -88,14 +87,12 @@ TEST_SUITE("pool limit") {
   TEST_CASE("a limit passes at every instruction") {
     const crash::SharedPage<Strike> strike;
     const crash::Balance balance;
-    std::optional<BarePool> pool;
+    crash::FreshPool pool;
     crash::Scenario scenario{
         .name = "worker whose task is over its limit",
         .prepare =
             [&] {
-              pool.reset();
-              sweep_the_dead();
-              pool.emplace(2U, BarePool::Wishes{.hard_limit = 1, .is_observed = true});
+              pool.prepare(2, {.hard_limit = 1, .is_observed = true});
               strike->worker = 0;
               strike->task = -1;
             },
@@ -107,22 +104,17 @@ TEST_SUITE("pool limit") {
         .while_stopped = [&] { strike_now(*pool, *strike); },
     };
     crash::prove_at_changes_and_instructions(scenario, 5s);
-    pool.reset();
+    pool.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("a limit passes, and the worker is killed where it is") {
     // Without going on: the nursery was quicker.
     const crash::Balance balance;
-    std::optional<BarePool> pool;
+    crash::FreshPool pool;
     crash::Scenario scenario{
         .name = "worker whose task is over its limit",
-        .prepare =
-            [&] {
-              pool.reset();
-              sweep_the_dead();
-              pool.emplace(2U, BarePool::Wishes{.retries = 1, .hard_limit = 1});
-            },
+        .prepare = [&] { pool.prepare(2, {.retries = 1, .hard_limit = 1}); },
         .operation = [&] { pool->work(0, 2); },
         .check = [&](const Moment& moment) -> std::string {
           sweep_the_dead();
@@ -141,7 +133,7 @@ TEST_SUITE("pool limit") {
         .watch = [&] { return pool->changes(); },
     };
     crash::prove_at_changes_and_instructions(scenario, 2s);
-    pool.reset();
+    pool.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
 }

@@ -8,7 +8,6 @@
 
 #include <doctest/doctest.h>
 
-#include <optional>
 #include <string>
 
 using crash::BarePool;
@@ -25,12 +24,10 @@ const std::string all_over = "all over";
 /// killed with its nursery.
 struct Burial {
   BarePool::Wishes wishes;
-  std::optional<BarePool> pool = std::nullopt;
+  crash::FreshPool pool = {};
 
   void prepare() {
-    pool.reset();
-    sweep_the_dead();
-    pool.emplace(3U, wishes);
+    pool.prepare(3, wishes);
     pool->leave_to_next(1, 2);
   }
 
@@ -69,7 +66,7 @@ void prove_burial(const std::string& name, Burial burial) {
       .recovery = [&] { burial.pool->settle(0); },
       .budget = 3s,
   });
-  burial.pool.reset();
+  burial.pool.forget();
   CHECK_NOTHROW(balance.require_unchanged());
 }
 
@@ -80,5 +77,34 @@ TEST_SUITE("pool nursery") {
     prove_burial("settling a worker", {.wishes = {}});
     prove_burial("settling a worker whose tasks are observed", {.wishes = {.is_observed = true}});
     prove_burial("settling a worker with retries", {.wishes = {.retries = 1}});
+  }
+
+  TEST_CASE("a nursery is stopped behind its worker, and goes on later") {
+    const crash::Balance balance;
+    crash::FreshPool pool;
+    crash::prove({
+        .name = "settling a worker",
+        .prepare =
+            [&] {
+              pool.prepare(3);
+              pool->leave_to_next(0, 0);
+            },
+        .operation = [&] { pool->settle(0); },
+        .check = [&](const Moment& moment) -> std::string {
+          require(moment.completed, "it did not finish");
+          require(pool->state(1) == BarePool::TaskState::finished, "another worker was held up");
+          pool->close();
+          pool->work(1);
+          require(pool->require_documented().died == 1, "it is not the one task that died");
+          require(pool->state(0) == BarePool::TaskState::died, "it is another one");
+          return all_over;
+        },
+        .expected = {all_over},
+        .with = crash::With::stop,
+        .while_stopped = [&] { pool->work(1, 1); },
+        .budget = 2s,
+    });
+    pool.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 }

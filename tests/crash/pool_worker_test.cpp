@@ -5,11 +5,13 @@
 
 #include "crash/bare_pool.hpp"
 #include "crash/prove.hpp"
+#include "memory/arena.hpp"
+#include "memory/descriptor_store.hpp"
 
 #include <doctest/doctest.h>
 
-#include <optional>
 #include <string>
+#include <utility>
 
 using crash::BarePool;
 using crash::Moment;
@@ -29,12 +31,10 @@ struct Death {
   BarePool::Wishes wishes;
   std::uint32_t count = 2;
   bool resumes = false;  // it begins with a task that one before it had
-  std::optional<BarePool> pool = std::nullopt;
+  crash::FreshPool pool = {};
 
   void prepare() {
-    pool.reset();
-    sweep_the_dead();
-    pool.emplace(count, wishes);
+    pool.prepare(count, wishes);
     if (resumes) pool->leave_to_next(0, 0);
     pool->close();
   }
@@ -74,7 +74,7 @@ struct Death {
 void prove_death(const std::string& name, Death death) {
   const crash::Balance balance;
   crash::prove_at_changes_and_instructions(death.scenario(name), 2s);
-  death.pool.reset();
+  death.pool.forget();
   CHECK_NOTHROW(balance.require_unchanged());
 }
 
@@ -86,7 +86,7 @@ void prove_death_in_result(const std::string& name, Death death, std::size_t win
       .word = [&] { return &death.pool->slot(0).result_length; }, .stores = 1, .window = window};
   scenario.budget = 3s;
   crash::prove(scenario);
-  death.pool.reset();
+  death.pool.forget();
   CHECK_NOTHROW(balance.require_unchanged());
 }
 
@@ -113,21 +113,40 @@ TEST_SUITE("pool worker") {
     prove_death_in_result("result of 40 KiB", {.wishes = {.size = 40960, .retries = 1}}, 3000);
   }
 
+  TEST_CASE("a worker is killed that reads a queue among its arguments") {
+    prove_death("worker with a queue", {.wishes = {.retries = 1, .has_cargo = true}});
+  }
+
+  TEST_CASE("a worker is killed that finds no room for its result") {
+    auto& capacity = kin::detail::arena().descriptors->capacity;
+    const std::uint32_t usual = std::exchange(capacity, 0);
+    Death death{.wishes = {.fails = true, .sends_descriptor = true}};
+    const crash::Balance balance;
+    // Where the result is given, and where the exception that says why it can't be.
+    for (const std::size_t gives : {std::size_t{1}, std::size_t{2}}) {
+      crash::Scenario scenario = death.scenario("result with a descriptor too many");
+      scenario.lead = {.word = [&] { return &death.pool->slot(0).result_length; },
+                       .stores = gives,
+                       .window = 1000};
+      scenario.expected = {one_died};
+      scenario.possible = {all_done};
+      crash::prove(scenario);
+    }
+    death.pool.forget();
+    capacity = usual;
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
   TEST_CASE("a worker is killed that sends an exception") {
     prove_death_in_result("exception", {.wishes = {.retries = 1, .fails = true}}, 1500);
   }
 
   TEST_CASE("a worker is idle, is woken and killed") {
     const crash::Balance balance;
-    std::optional<BarePool> pool;
+    crash::FreshPool pool;
     crash::prove({
         .name = "worker that is woken",
-        .prepare =
-            [&] {
-              pool.reset();
-              sweep_the_dead();
-              pool.emplace(0U, BarePool::Wishes{});
-            },
+        .prepare = [&] { pool.prepare(0); },
         .operation = [&] { pool->work(0, 1); },
         .check = [&](const Moment& moment) -> std::string {
           sweep_the_dead();
@@ -144,21 +163,16 @@ TEST_SUITE("pool worker") {
         .waker = [&] { pool->submit(); },
         .budget = 3s,
     });
-    pool.reset();
+    pool.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("a worker is stopped, and goes on later") {
     const crash::Balance balance;
-    std::optional<BarePool> pool;
+    crash::FreshPool pool;
     crash::prove({
         .name = "worker",
-        .prepare =
-            [&] {
-              pool.reset();
-              sweep_the_dead();
-              pool.emplace(3U, BarePool::Wishes{});
-            },
+        .prepare = [&] { pool.prepare(3); },
         .operation = [&] { pool->work(0, 2); },
         .check = [&](const Moment& moment) -> std::string {
           require(moment.completed, "it did not finish");
@@ -181,7 +195,7 @@ TEST_SUITE("pool worker") {
             },
         .budget = 3s,
     });
-    pool.reset();
+    pool.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
 }
