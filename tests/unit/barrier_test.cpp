@@ -95,6 +95,28 @@ TEST_SUITE("barrier") {
     CHECK(barrier.n_waiting() == 0);
   }
 
+  TEST_CASE("an abort() is not lost to a pass at the same moment") {
+    const unit::Frame frame;
+    for (int i = 0; i < 200; ++i) {
+      const Barrier barrier(1);
+      const kin::Event passes;
+      unit::Relative party([&]() -> std::string {
+        try {
+          while (true) {
+            barrier.wait();
+            passes.set();
+          }
+        } catch (const BrokenBarrierError&) {
+          return "told";
+        }
+      });
+      REQUIRE(passes.wait_for(unit::patience));
+      barrier.abort();
+      REQUIRE(barrier.broken());
+      CHECK(party.answer() == "told");
+    }
+  }
+
   TEST_CASE("one that had arrived is killed: the others are told") {
     const unit::Frame frame;
     const Barrier barrier(3);

@@ -310,7 +310,11 @@ void Barrier::reset() const {
 
 void Barrier::abort() const {
   BarrierObject& barrier = barrier_in(object());
-  break_generation(barrier, barrier.meeting.load().generation, Reason::abort, ::getpid());
+  const BarrierGuard guard(barrier);
+  // Whichever generation it is by now: one that passes at this moment takes no abort() with it.
+  const Meeting now = barrier.meeting.load();
+  if (now.has(Meeting::is_broken)) return;
+  begin_next(barrier, now, Reason::abort, ::getpid(), Meeting::is_broken);
 }
 
 int Barrier::parties() const { return static_cast<int>(barrier_in(object()).parties); }
