@@ -100,6 +100,7 @@ TEST_SUITE("semaphore") {
       CHECK(semaphore.value() == 2);
       semaphore.acquire();
       CHECK_THROWS_AS(semaphore.release(2), std::logic_error);
+      CHECK(semaphore.value() == 1);
     }
   }
 

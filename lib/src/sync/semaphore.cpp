@@ -116,11 +116,20 @@ bool free_word(SemaphoreObject& semaphore, IsOne&& is_one) {
 
 bool is_stamp(Stamp word) { return (word & 1) != 0; }
 
+int count_taken(const SemaphoreObject& semaphore) {
+  int count = 0;
+  any_permit(semaphore, [&](const Permit& permit) {
+    count += is_stamp(permit.load()) ? 1 : 0;
+    return false;
+  });
+  return count;
+}
+
 // One permit more than there ever was.
 void add_word(SemaphoreObject& semaphore) {
   const auto add = [&](Permit& permit) { return change(permit, absent, free); };
-  int words = 0;
   while (!any_permit(semaphore, add)) {
+    int words = 0;
     Owned<PermitBlock>* end = &semaphore.permits;
     for (; *end; end = &(*end)->next) words += static_cast<int>((*end)->permits.size());
     if (words >= most_words) {
@@ -131,13 +140,15 @@ void add_word(SemaphoreObject& semaphore) {
   }
 }
 
+[[noreturn]] void complain_not_taken() {
+  throw std::logic_error("kin: release() of more of a BoundedSemaphore than was taken");
+}
+
 void release_word(SemaphoreObject& semaphore) {
   const Stamp own = this_process();
   if (free_word(semaphore, [&](Stamp holder) { return holder == own; })) return;
   if (free_word(semaphore, is_stamp)) return;
-  if (semaphore.is_bounded) {
-    throw std::logic_error("kin: release() of a BoundedSemaphore of which nothing is taken");
-  }
+  if (semaphore.is_bounded) complain_not_taken();
   add_word(semaphore);
 }
 
@@ -146,7 +157,7 @@ void add_to_number(SemaphoreObject& semaphore, int permits) {
   do {
     if (value > semaphore.bound - permits) {
       if (!semaphore.is_bounded) throw std::overflow_error("kin: too many permits in a semaphore");
-      throw std::logic_error("kin: release() of more of a BoundedSemaphore than was taken");
+      complain_not_taken();
     }
   } while (!semaphore.value.compare_exchange_weak(value, value + permits));
 }
@@ -255,6 +266,9 @@ void SemaphoreHandle::release(int permits) const {
   SemaphoreObject& semaphore = semaphore_in(object());
   if (permits < 1) throw std::invalid_argument("kin: release() of fewer permits than one");
   if (semaphore.gives_back) {
+    // All or none, as of a number; but where several release at once some may be when it throws.
+    if (semaphore.is_bounded && permits > 1 && permits > count_taken(semaphore))
+      complain_not_taken();
     // If killed in between: some of them are released.
     for (int i = 0; i < permits; ++i) {
       release_word(semaphore);
