@@ -17,7 +17,9 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <stdexcept>
+#include <utility>
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -34,14 +36,21 @@ ByteChannel& channel_of(const Handle& handle) {
   return static_cast<ByteChannel&>(handle.object_even_closed());
 }
 
-// For the descriptors of all ends, and the counts of their uses: where somebody is about to sleep, or to
-// be woken.
-Guarded<int>& uses() {
-  static Immortal<Guarded<int>> lock;
-  return *lock;
+// All ends of this process. The lock is for their descriptors as well, from the moment they exist, and the
+// counts of their uses: where somebody is about to sleep, or to be woken.
+struct Ends {
+  End::State* first = nullptr;
+};
+
+Guarded<Ends>& all_ends() {
+  static Immortal<Guarded<Ends>> ends;
+  return *ends;
 }
 
-[[maybe_unused]] const bool uses_are_made = made_at_load(uses);
+[[maybe_unused]] const bool ends_are_made = made_at_load(all_ends);
+
+// Who notes the ends that this thread copies; the innermost.
+thread_local EndsNoted* noting = nullptr;
 
 int milliseconds_until(Deadline deadline) {
   if (deadline.is_never()) return -1;
@@ -62,27 +71,52 @@ struct End::State {
   UniqueFd watch;
   UniqueFd own_bell;
   std::atomic<bool> is_closed = false;
+  // By close_inherited().
+  bool was_inherited = false;
   // Who sleeps on the descriptors. The last of them closes them, if they are to be closed. Guarded by
-  // uses(). Of a thread of the parent's, after a fork.
+  // all_ends(). Of a thread of the parent's, after a fork.
   int users = 0;
   pid_t users_of = 0;
+  // In the list of all ends. Guarded by its lock.
+  State* next = nullptr;
+  State* before = nullptr;
   // For is_time_to_look(). Several threads may change them; what is lost does not matter.
   std::atomic<std::uint32_t> sends = 0;
   std::atomic<std::uint32_t> closings_seen = 0;
   // Nobody has the other end. Then nobody ever will: one in a message counts.
   std::atomic<bool> peer_is_gone = false;
 
-  State(Handle in_channel, Handle out_channel, UniqueFd own_socket) noexcept
-      : in(std::move(in_channel)), out(std::move(out_channel)), socket(std::move(own_socket)) {}
-  ~State() { close(); }
+  // The socket comes later, with the lock held.
+  State(Handle in_channel, Handle out_channel)
+      : in(std::move(in_channel)), out(std::move(out_channel)) {
+    all_ends().with([this](Ends& all) {
+      next = std::exchange(all.first, this);
+      if (next != nullptr) next->before = this;
+    });
+  }
+  ~State() {
+    close();
+    all_ends().with([this](Ends& all) {
+      (before != nullptr ? before->next : all.first) = next;
+      if (next != nullptr) next->before = before;
+    });
+  }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
   void close() noexcept {
     if (is_closed.exchange(true)) return;
-    uses().with([this](int&) {
+    all_ends().with([this](Ends&) {
       if (users == 0 || users_of != ::getpid()) close_descriptors();
     });
+    tell_peers();
+  }
+
+  // In a child: whatever threads of its parent's were doing with it.
+  void close_inherited() noexcept {
+    was_inherited = true;
+    is_closed.store(true);
+    all_ends().with([this](Ends&) { close_descriptors(); });
     tell_peers();
   }
 
@@ -105,7 +139,15 @@ struct End::State {
 
 namespace {
 
-[[noreturn]] void complain_closed() {
+[[noreturn]] void complain_closed(const End::State& end) {
+  if (end.was_inherited) {
+    throw std::logic_error(
+        "kin: this end of the pipe is not open in this process: of the ends that there were when "
+        "the pool "
+        "was made, workers have those only that its initializer captured by value, each by itself; "
+        "give "
+        "others as arguments");
+  }
   throw std::logic_error("kin: this end of the pipe was closed in this process");
 }
 
@@ -113,8 +155,8 @@ namespace {
 class Use {
  public:
   explicit Use(End::State& end) : end_(end) {
-    uses().with([&](int&) {
-      if (end.is_closed.load()) complain_closed();
+    all_ends().with([&](Ends&) {
+      if (end.is_closed.load()) complain_closed(end);
       if (end.users_of != ::getpid()) {
         end.users_of = ::getpid();
         end.users = 0;
@@ -124,7 +166,7 @@ class Use {
   }
   ~Use() {
     bool last = false;
-    uses().with([&](int&) {
+    all_ends().with([&](Ends&) {
       last = --end_.users == 0 && end_.is_closed.load();
       if (last) end_.close_descriptors();
     });
@@ -143,15 +185,15 @@ class SocketLine final : public PipeLine {
   explicit SocketLine(End::State& end) noexcept : end_(end) {}
 
   void ring() override {
-    uses().with([this](int&) {
-      if (!end_.socket) complain_closed();
+    all_ends().with([this](Ends&) {
+      if (!end_.socket) complain_closed(end_);
       // Full: then it is readable anyhow. Nobody there: then nobody sleeps.
       static_cast<void>(::send(end_.socket.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
     });
   }
 
   void silence() noexcept override {
-    uses().with([this](int&) {
+    all_ends().with([this](Ends&) {
       if (!end_.socket) return;
       char bytes[1];
       while (::recv(end_.socket.get(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
@@ -207,18 +249,58 @@ std::pair<End, End> End::make_pair(unsigned ways) {
   };
   const Handle there = one_way((ways & writes) != 0);
   const Handle back = one_way((ways & reads) != 0);
-  int sockets[2];
-  checked("socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets));
-  UniqueFd other(sockets[1]);
-  UniqueFd one = away_from_stdio(UniqueFd(sockets[0]));
-  other = away_from_stdio(std::move(other));
-  return {End(std::make_shared<State>(back, there, std::move(one))),
-          End(std::make_shared<State>(there, back, std::move(other)))};
+  const auto one = std::make_shared<State>(back, there);
+  const auto other = std::make_shared<State>(there, back);
+  all_ends().with([&](Ends&) {
+    int sockets[2];
+    checked("socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets));
+    other->socket.reset(sockets[1]);
+    one->socket = away_from_stdio(UniqueFd(sockets[0]));
+    other->socket = away_from_stdio(std::move(other->socket));
+  });
+  return {End(one), End(other)};
+}
+
+End::End(const End& other) : state_(other.state_) {
+  if (noting != nullptr && state_) noting->note(*this);
+}
+End::End(End&& other) noexcept : state_(std::move(other.state_)) {
+  if (noting != nullptr && state_) noting->note(*this);
+}
+
+void End::close_inherited(std::span<const End> kept) {
+  std::vector<State*> unwanted;
+  all_ends().with([&](Ends& all) {
+    for (State* one = all.first; one != nullptr; one = one->next) {
+      const auto is_it = [one](const End& end) { return end.state_.get() == one; };
+      if (std::ranges::none_of(kept, is_it)) unwanted.push_back(one);
+    }
+  });
+  // They stay where they are: this process has one thread, and nobody lets go of a handle.
+  for (State* one : unwanted) one->close_inherited();
+}
+
+EndsNoted::EndsNoted() noexcept : outer_(std::exchange(noting, this)) {}
+EndsNoted::~EndsNoted() { noting = outer_; }
+
+void EndsNoted::note(const End& end) noexcept {
+  noting = nullptr;  // not the copy that it keeps
+  try {
+    ends_.push_back(end);
+  } catch (...) {
+    is_complete_ = false;
+  }
+  noting = this;
+}
+
+std::vector<End> EndsNoted::take() {
+  if (!is_complete_) throw std::bad_alloc();
+  return std::move(ends_);
 }
 
 End::State& End::open() const {
   if (!state_) throw std::logic_error("kin: this end of a pipe was moved from, or names nothing");
-  if (state_->is_closed.load(std::memory_order_relaxed)) complain_closed();
+  if (state_->is_closed.load(std::memory_order_relaxed)) complain_closed(*state_);
   // Throws where this process is refused: its thread ids may be others', and locks with them.
   if (this_process_or_none() == 0) this_process();
   return *state_;
@@ -307,7 +389,7 @@ bool End::has(Ways way) const {
 int End::fileno() const {
   State& end = open();
   if (!end.in) return end.socket.get();
-  uses().with([&](int&) {
+  all_ends().with([&](Ends&) {
     if (end.watch) return;
     UniqueFd bell =
         away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))));
@@ -371,7 +453,9 @@ void End::travel(InArchive& archive) {
   };
   Handle in = take(reads);
   Handle out = take(writes);
-  state_ = std::make_shared<State>(std::move(in), std::move(out), archive.next_descriptor());
+  auto state = std::make_shared<State>(std::move(in), std::move(out));
+  all_ends().with([&](Ends&) { state->socket = archive.next_descriptor(); });
+  state_ = std::move(state);
 }
 
 }  // namespace kin::detail

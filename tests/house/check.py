@@ -49,6 +49,7 @@ DETAIL = {
     "export.hpp": "base",
     "handle.hpp": "memory",
     "handle_of.hpp": "serialize",
+    "initializer.hpp": "nursery",
     "local_task.hpp": "future",
     "members.hpp": "serialize",
     "outcomes.hpp": "future",

@@ -20,8 +20,8 @@ namespace kin {
 struct ProcessPoolExecutorOptions {
   /// How many workers; cpu_count() if not given.
   std::optional<std::ptrdiff_t> max_workers = std::nullopt;
-  /// Called in each worker before its first task. Any callable: fork carries it.
-  detail::Callback<void()> initializer = nullptr;
+  /// Called in each worker before its first task; see PoolOptions.
+  detail::Initializer initializer = nullptr;
   /// A worker ends after so many tasks, and another takes its place.
   std::optional<std::ptrdiff_t> max_tasks_per_child = std::nullopt;
   /// Shown in messages; "Pool-1" and so on if empty.

@@ -3,6 +3,7 @@
 
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/engine.hpp>
+#include <kin/detail/initializer.hpp>
 #include <kin/detail/result_range.hpp>
 #include <kin/future.hpp>
 #include <kin/process.hpp>
@@ -26,8 +27,9 @@ namespace kin {
 struct PoolOptions {
   /// How many workers; cpu_count() if not given.
   std::optional<std::ptrdiff_t> processes = std::nullopt;
-  /// Called in each worker before its first task. Any callable: fork carries it.
-  detail::Callback<void()> initializer = nullptr;
+  /// Called in each worker before its first task. Any callable: fork carries it. Ends of pipes that it is
+  /// to use it has to capture by value; others are closed in workers.
+  detail::Initializer initializer = nullptr;
   /// A worker ends after so many tasks (of a map: chunks), and another takes its place.
   std::optional<std::ptrdiff_t> max_tasks_per_child = std::nullopt;
   /// The same for one that has more bytes in memory than this when a task is done.

@@ -308,6 +308,8 @@ Nursery::Nursery(PoolMemory& memory, int bell, WorkerSettings settings, std::str
       worker_name_(std::move(worker_name)) {}
 
 void Nursery::run() {
+  // If killed here: the kernel closes them.
+  End::close_inherited(settings_.initializer.ends());
   leave_interrupts_to_parent();
   Watch(*this).run();
 }

@@ -3,7 +3,7 @@
 
 #include "nursery/pool_state.hpp"
 
-#include <kin/detail/callback.hpp>
+#include <kin/detail/initializer.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -12,7 +12,7 @@ namespace kin::detail {
 
 /// What the pool's maker wants of its workers.
 struct WorkerSettings {
-  Callback<void()> initializer;
+  Initializer initializer;
   std::uint64_t max_tasks = 0;   // 0: any number
   std::uint64_t max_memory = 0;  // bytes; 0: any
 };

@@ -24,6 +24,11 @@ class KIN_EXPORT End {
 
   /// Names nothing.
   End() noexcept = default;
+  End(const End& other);
+  End(End&& other) noexcept;
+  End& operator=(const End&) = default;
+  End& operator=(End&&) noexcept = default;
+  ~End() = default;
 
   /// The two ends of a new pipe. The first has `ways`, the second the counterparts.
   static std::pair<End, End> make_pair(unsigned ways);
@@ -55,6 +60,11 @@ class KIN_EXPORT End {
 
   friend bool operator==(const End&, const End&) = default;
 
+  /// In a process of kin's own, right after it was forked: closes all ends that it inherited, but for
+  /// these. Else a stream would not end before that process does, which nobody sees. What is received
+  /// later is not concerned.
+  static void close_inherited(std::span<const End> kept);
+
   struct State;
 
  private:
@@ -62,6 +72,27 @@ class KIN_EXPORT End {
   [[nodiscard]] State& open() const;
 
   std::shared_ptr<State> state_;
+};
+
+/// While it lives it notes every end that this thread copies or moves: so what holds ends tells which, when
+/// it is put in its place. Those in a container that is moved, or behind a pointer, it does not see.
+class KIN_EXPORT EndsNoted {
+ public:
+  EndsNoted() noexcept;
+  ~EndsNoted();
+  EndsNoted(const EndsNoted&) = delete;
+  EndsNoted& operator=(const EndsNoted&) = delete;
+
+  /// Throws std::bad_alloc where there was no memory to note one.
+  [[nodiscard]] std::vector<End> take();
+
+ private:
+  friend class End;
+  void note(const End& end) noexcept;
+
+  std::vector<End> ends_;
+  bool is_complete_ = true;
+  EndsNoted* outer_;
 };
 
 }  // namespace kin::detail

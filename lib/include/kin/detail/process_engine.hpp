@@ -2,10 +2,10 @@
 #pragma once
 
 #include <kin/detail/callable.hpp>
-#include <kin/detail/callback.hpp>
 #include <kin/detail/cargo.hpp>
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
+#include <kin/detail/initializer.hpp>
 #include <kin/detail/task.hpp>
 #include <kin/detail/task_context.hpp>
 
@@ -29,7 +29,7 @@ class WorkerPool;
 
 struct PoolSettings {
   std::ptrdiff_t workers = 0;
-  Callback<void()> initializer;
+  Initializer initializer;
   std::ptrdiff_t max_tasks = 0;
   std::size_t max_memory = 0;
   std::string name;
