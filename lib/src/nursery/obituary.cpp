@@ -43,7 +43,7 @@ void settle(PoolMemory& memory, const WorkerDeath& death) {
   if (!is_same || !has_task(now, death.seat)) {
     // It may have died between the end of the task and its notice.
     if (is_same && now.is_over() && now.has(TaskWord::observed)) {
-      put_hint(memory.notices(), TaskHint::to(*task, now.generation()));
+      send_notice(memory, TaskHint::to(*task, now.generation()));
     }
     seat.current.store(nullptr);
     return;

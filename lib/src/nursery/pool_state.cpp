@@ -122,6 +122,15 @@ void put_hint(ByteChannel& channel, TaskHint hint) {
   put(channel, std::as_bytes(std::span(&hint, 1)), {}, line, Deadline::never());
 }
 
+void send_notice(PoolMemory& memory, TaskHint hint) noexcept {
+  try {
+    put_hint(memory.notices(), hint);
+  } catch (...) {
+    // If killed before this: as before the notice.
+    memory.state().owes_notices.store(1);
+  }
+}
+
 void shut_down_hints(ByteChannel& channel) {
   NoLine line;
   shut_down(channel, line);
@@ -142,9 +151,7 @@ bool end_task(PoolMemory& memory, TaskSlot& slot, TaskWord from, TaskState to) {
   if (!slot.word.compare_exchange_strong(before, from.with(to).bits())) return false;
   // If killed here: who sleeps looks again at the end of its slice; the nursery repeats the notice.
   if (from.has(TaskWord::awaited)) futex_wake(slot.sleepers_word(), INT_MAX);
-  if (from.has(TaskWord::observed)) {
-    put_hint(memory.notices(), TaskHint::to(slot, from.generation()));
-  }
+  if (from.has(TaskWord::observed)) send_notice(memory, TaskHint::to(slot, from.generation()));
   return true;
 }
 

@@ -79,6 +79,8 @@ struct PoolState : Object {
   // ask for it again takes longer than many a map. A block that a task names as well is the task's.
   std::array<Place, most_spares> spares;
   std::atomic<std::uint32_t> block_count;
+  // Whoever had no memory for a notice; the parent's own thread looks at all tasks then, and clears it.
+  std::atomic<std::uint32_t> owes_notices;
   std::array<std::atomic<char>, 512> why_broken;  // a worker whose initializer threw
 
   [[nodiscard]] std::span<Seat> seats() const noexcept {
@@ -125,6 +127,8 @@ std::byte* take_block(PoolState& pool, Place& place, std::size_t size);
 void give_back_block(PoolState& pool, Place& place);
 
 void put_hint(ByteChannel& channel, TaskHint hint);
+/// Tells the parent that an observed task is over. Where there is no memory for that, it finds out by itself.
+void send_notice(PoolMemory& memory, TaskHint hint) noexcept;
 void shut_down_hints(ByteChannel& channel);
 /// Takes one; calls `take` with it before that is committed. False when the time is up. Throws
 /// QueueShutDown.

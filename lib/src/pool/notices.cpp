@@ -36,7 +36,8 @@ void Notices::run(const std::atomic<bool>& is_left) {
         on_pause_();
       }
     }
-  } catch (const QueueShutDown&) {  // NOLINT(bugprone-empty-catch): the pool has ended
+  } catch (const QueueShutDown&) {
+    on_pause_();  // the pool has ended: for the last time
   } catch (const std::exception& error) {
     log(LogLevel::error, std::string("a pool calls no callbacks any more: ") + error.what());
   }

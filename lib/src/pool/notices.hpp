@@ -17,7 +17,7 @@ namespace kin::detail {
 class Notices {
  public:
   /// `on_notice` is called for each task that is over and was observed, `on_pause` when there was none for
-  /// a while.
+  /// a while, and at the end.
   Notices(PoolMemory& memory, Callback<void(TaskHint)> on_notice, Callback<void()> on_pause)
       : memory_(memory), on_notice_(std::move(on_notice)), on_pause_(std::move(on_pause)) {}
   ~Notices() = default;

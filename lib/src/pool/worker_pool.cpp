@@ -68,8 +68,7 @@ WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
       bell_(
           away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))))),
       notices_(
-          memory_, [this](TaskHint hint) { call_observers(hint); },
-          [this] { look_after_nursery(); }) {
+          memory_, [this](TaskHint hint) { take_notice(hint); }, [this] { look_around(); }) {
   start(std::move(settings));
 }
 
@@ -174,7 +173,7 @@ void WorkerPool::put_aside(PoolTask& task) noexcept {
 
 // All tasks are over, and nobody will submit another and look.
 void WorkerPool::clear_aside() noexcept {
-  const std::shared_ptr<ProcessEngine> alive = engine_.weak_from_this().lock();
+  const std::shared_ptr<ProcessEngine> alive = keep_alive();
   std::deque<PoolTask*> aside;
   {
     const std::scoped_lock lock(mutex_);
@@ -302,6 +301,32 @@ void WorkerPool::call_observers(TaskHint hint) {
   if (task) static_cast<PoolTask&>(*task).call_observers();
 }
 
+// In the notices' thread, as what follows.
+void WorkerPool::take_notice(TaskHint hint) {
+  std::shared_ptr<ProcessEngine> alive;
+  if (state().owes_notices.load(std::memory_order_relaxed) != 0) alive = keep_alive();
+  call_observers(hint);
+  if (alive) call_owed_observers();
+}
+
+void WorkerPool::look_around() {
+  const std::shared_ptr<ProcessEngine> alive = keep_alive();
+  look_after_nursery();
+  if (state().owes_notices.load() != 0) call_owed_observers();
+}
+
+// Of tasks for whose notices there was no memory.
+void WorkerPool::call_owed_observers() {
+  state().owes_notices.store(0);
+  for (const TaskHint hint : owed_notices()) call_observers(hint);
+}
+
+// The last of the tasks keeps the pool alive, and may go when its observers were called. Null when it ends
+// already: that waits for this thread.
+std::shared_ptr<ProcessEngine> WorkerPool::keep_alive() const {
+  return engine_.weak_from_this().lock();
+}
+
 // ---- ending
 
 void WorkerPool::change_phase(PoolState::Phase from, PoolState::Phase to) noexcept {
@@ -394,13 +419,12 @@ bool WorkerPool::join_nursery(Deadline deadline) {
 
 void WorkerPool::look_after_nursery() {
   if (is_over_.load() || nursery_->is_alive()) return;
-  // The last of the tasks, which may go here, keeps it alive.
-  const std::shared_ptr<ProcessEngine> alive = engine_.weak_from_this().lock();
+  const std::shared_ptr<ProcessEngine> alive = keep_alive();
   bury_tasks();
 }
 
-// Notices that a worker, or the nursery, did not come to send before it died.
-void WorkerPool::repeat_notices() {
+// All that are over, and whose observers were not called.
+std::vector<TaskHint> WorkerPool::owed_notices() {
   std::vector<TaskHint> owed;
   {
     const std::scoped_lock lock(mutex_);
@@ -413,7 +437,12 @@ void WorkerPool::repeat_notices() {
       }
     }
   }
-  for (const TaskHint hint : owed) put_hint(memory_.notices(), hint);
+  return owed;
+}
+
+// Notices that a worker, or the nursery, did not come to send before it died.
+void WorkerPool::repeat_notices() {
+  for (const TaskHint hint : owed_notices()) send_notice(memory_, hint);
 }
 
 // The nursery is dead; what it left undone ends here.

@@ -69,12 +69,17 @@ class WorkerPool {
   void clear_aside() noexcept;
   [[nodiscard]] PoolTask* task_of(const TaskSlot& slot) const noexcept;
   void call_observers(TaskHint hint);
+  void take_notice(TaskHint hint);
+  void look_around();
+  void call_owed_observers();
+  [[nodiscard]] std::shared_ptr<ProcessEngine> keep_alive() const;
   void refuse_unless_open() const;
   void change_phase(PoolState::Phase from, PoolState::Phase to) noexcept;
   void shut_down_tasks() noexcept;
   bool join_nursery(Deadline deadline);
   void bury_tasks();
   void bury();
+  [[nodiscard]] std::vector<TaskHint> owed_notices();
   void repeat_notices();
   void wait_for_orphans();
 
