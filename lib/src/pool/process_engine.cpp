@@ -42,9 +42,16 @@ namespace {
 PoolTask& own(Task& task) { return static_cast<PoolTask&>(task); }
 }  // namespace
 
+// A task that lends its arguments has none.
+void ProcessEngine::check_code_of_task(TaskCode code, const std::type_info& function) const {
+  if (code == nullptr) return;
+  check_calling_code(reinterpret_cast<const void*>(code), function, images_);
+}
+
 TaskRef ProcessEngine::hold(TaskCode code, std::span<const std::byte> arguments,
                             const OutgoingCargo& cargo, const TaskLimits& limits,
                             const std::type_info& function) {
+  check_code_of_task(code, function);
   return pool_->hold(code, arguments, cargo, limits, function);
 }
 std::byte* ProcessEngine::make_arguments(Task& task, std::size_t size) {
@@ -61,6 +68,7 @@ void ProcessEngine::queue(Task& task) { pool_->queue(own(task)); }
 TaskRef ProcessEngine::submit(TaskCode code, std::span<const std::byte> arguments,
                               const OutgoingCargo& cargo, const TaskLimits& limits,
                               const std::type_info& function) {
+  check_code_of_task(code, function);
   TaskRef task = pool_->hold(code, arguments, cargo, limits, function);
   pool_->queue(own(*task));
   return task;

@@ -128,6 +128,15 @@ std::string place_of(const Region& region) {
       ", which was loaded after the other process was made, and is not there. Load it before");
 }
 
+[[noreturn]] void refuse_code(const void* code, const std::string& name) {
+  const std::string image = image_of(code);
+  if (!image.empty()) refuse_image("the function " + name + " lies", image);
+  throw std::invalid_argument(
+      "kin: the function " + name +
+      " lies in no program or library that the other process has: code that "
+      "was made at run time can't be called there");
+}
+
 bool is_in_arena(std::uintptr_t address) {
   const std::span<const std::byte> all = arena().all;
   return address - reinterpret_cast<std::uintptr_t>(all.data()) < all.size();
@@ -192,13 +201,12 @@ void check_code(const void* code, const std::type_info& type, const LoadedImages
     throw std::invalid_argument("kin: the function is a null pointer, of type " +
                                 readable_type(type));
   if (images == nullptr || images->holds(code)) return;
-  const std::string name = describe_function(type, code);
-  const std::string image = image_of(code);
-  if (!image.empty()) refuse_image("the function " + name + " lies", image);
-  throw std::invalid_argument(
-      "kin: the function " + name +
-      " lies in no program or library that the other process has: code that "
-      "was made at run time can't be called there");
+  refuse_code(code, describe_function(type, code));
+}
+
+void check_calling_code(const void* code, const std::type_info& type, const LoadedImages& images) {
+  if (images.holds(code)) return;
+  refuse_code(code, describe_function(type, nullptr));
 }
 
 void check_captures(std::span<const std::uintptr_t> words, const std::type_info& type,

@@ -63,6 +63,11 @@ KIN_EXPORT void check_code(const void* code, const std::type_info& type,
 KIN_EXPORT void check_captures(std::span<const std::uintptr_t> words, const std::type_info& type,
                                const LoadedImages* images);
 
+/// The same for the code that calls the function in the other process: that of a lambda, or of a class's
+/// operator(), lies in it, or beside it.
+KIN_EXPORT void check_calling_code(const void* code, const std::type_info& type,
+                                   const LoadedImages& images);
+
 /// The code behind a function pointer, or behind a pointer to a member function that is not virtual.
 /// Null for a null pointer, and for what is no code.
 template <typename F>

@@ -97,6 +97,8 @@ class KIN_EXPORT ProcessEngine : public std::enable_shared_from_this<ProcessEngi
   [[nodiscard]] PoolStatistics statistics() const;
 
  private:
+  void check_code_of_task(TaskCode code, const std::type_info& function) const;
+
   LoadedImages images_;  // when the workers' nursery was forked
   std::unique_ptr<WorkerPool> pool_;
 };
