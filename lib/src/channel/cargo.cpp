@@ -7,6 +7,10 @@
 
 #include "memory/descriptor_store.hpp"
 
+#include <kin/error.hpp>
+
+#include <cerrno>
+
 namespace kin::detail {
 
 void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position) {
@@ -27,6 +31,14 @@ void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_
   cargo.descriptors.store(id);
   // If killed here: unloading discards what was not stored.
   if (!DescriptorStore::store(id, outgoing.descriptors)) throw NoRoomForDescriptors();
+}
+
+void load_cargo_once(Owned<Cargo>& place, const OutgoingCargo& outgoing) {
+  try {
+    load_cargo(place, outgoing, 0);
+  } catch (const NoRoomForDescriptors&) {
+    throw SystemError("kin: no room among the descriptors on their way", ENOSPC);
+  }
 }
 
 namespace {

@@ -39,6 +39,9 @@ struct NoRoomForDescriptors {};
 /// when it throws, unload() of the place undoes it. Throws std::bad_alloc, SystemError, NoRoomForDescriptors.
 void load_cargo(Owned<Cargo>& place, const OutgoingCargo& outgoing, std::uint32_t position);
 
+/// The same for what goes through no channel, so that there is no lock to let go of: no room is a SystemError.
+void load_cargo_once(Owned<Cargo>& place, const OutgoingCargo& outgoing);
+
 /// Gives up the cells that the cargo in `place` has and frees it. If killed in the middle: again.
 void unload_cargo(Owned<Cargo>& place);
 /// The same, inside the sweep, for a channel that is being destroyed with records in it.

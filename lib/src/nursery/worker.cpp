@@ -236,11 +236,7 @@ void TaskContext::give(std::span<const std::byte> bytes, const OutgoingCargo& ca
   std::byte* to = make_result(bytes.size());
   if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
   if (cargo.empty()) return;
-  try {
-    load_cargo(slot_.result_cargo, cargo, 0);
-  } catch (const NoRoomForDescriptors&) {
-    throw SystemError("kin: no room among the descriptors on their way", ENOSPC);
-  }
+  load_cargo_once(slot_.result_cargo, cargo);
 }
 
 std::size_t TaskContext::progress() const noexcept { return slot_.progress.load(); }

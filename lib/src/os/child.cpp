@@ -77,6 +77,16 @@ UniqueFd open_pidfd(pid_t pid) {
       UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0)))));
 }
 
+void sweep_when_gone(Stamp stamp) {
+  constexpr int slice = 250;
+  while (!sweep_if_gone(stamp)) {
+    const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_of(stamp), 0)));
+    pollfd about{process.get(), POLLIN, 0};
+    // Without a descriptor, where the table is full: look again in a moment.
+    ::poll(&about, process ? 1 : 0, process ? slice : 1);
+  }
+}
+
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept {
   // Not reaped yet, so the number is the child's.
   ::kill(pid, SIGKILL);

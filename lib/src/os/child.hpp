@@ -96,6 +96,8 @@ void end_children() noexcept;
 void forget_children_of_parent() noexcept;
 
 UniqueFd open_pidfd(pid_t pid);
+/// Waits for the end of a process that need not be a child of this one, and takes away what belonged to it.
+void sweep_when_gone(Stamp stamp);
 /// Ends a child that was forked a moment ago and has no Child yet.
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept;
 

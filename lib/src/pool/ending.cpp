@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// How a pool ends, in its maker's process: by request, or since its nursery was killed. Whatever the workers
+// do, in bounded time.
+
+#include "pool/worker_pool.hpp"
+
+#include "os/child.hpp"
+
+#include <kin/log.hpp>
+
+#include <chrono>
+#include <stdexcept>
+
+#include <sys/eventfd.h>
+
+namespace kin::detail {
+
+void WorkerPool::change_phase(PoolState::Phase from, PoolState::Phase to) noexcept {
+  std::uint32_t before = from;
+  state().phase.compare_exchange_strong(before, to);
+}
+
+void WorkerPool::ring_nursery() noexcept { ::eventfd_write(bell_.get(), 1); }
+
+void WorkerPool::shut_down_tasks() noexcept {
+  shut_down_hints(memory_.tasks());
+  ring_nursery();
+}
+
+void WorkerPool::close() {
+  check_process();
+  change_phase(PoolState::open, PoolState::closing);
+  shut_down_tasks();
+}
+
+void WorkerPool::terminate() noexcept {
+  if (!is_own_process()) return;
+  change_phase(PoolState::open, PoolState::terminating);
+  change_phase(PoolState::closing, PoolState::terminating);
+  shut_down_tasks();
+}
+
+void WorkerPool::kill() noexcept {
+  if (!is_own_process()) return;
+  state().has_no_patience.store(1);
+  terminate();
+}
+
+void WorkerPool::cancel_pending() noexcept {
+  if (!is_own_process()) return;
+  end_tasks_if(memory_, TaskState::cancelled,
+               [](TaskWord word) { return word.state() == TaskState::queued; });
+}
+
+bool WorkerPool::join(Deadline deadline) {
+  check_process();
+  if (notices_.is_here()) {
+    throw std::logic_error("kin: " + name_ + " can't be joined by one of its own callbacks");
+  }
+  if (state().phase.load() == PoolState::open) {
+    throw std::logic_error("kin: " + name_ + " is open: close() or terminate() it before join()");
+  }
+  if (!join_nursery(deadline)) return false;
+  bury();
+  return true;
+}
+
+void WorkerPool::end() noexcept {
+  try {
+    terminate();
+    join_nursery(Deadline::never());
+    bury();
+  } catch (const std::exception& error) {
+    log(LogLevel::error, name_ + " could not be ended: " + error.what());
+  }
+}
+
+void WorkerPool::finish() noexcept {
+  try {
+    const bool was_open = state().phase.load() == PoolState::open;
+    close();
+    if (was_open && !notices_.is_here()) join(Deadline::never());
+  } catch (const std::exception& error) {
+    log(LogLevel::error, name_ + " could not be finished: " + error.what());
+  }
+}
+
+bool WorkerPool::join_nursery(Deadline deadline) {
+  constexpr auto patience = std::chrono::seconds(3);
+  const auto join_until = [&](Deadline until) {
+    if (until.is_never()) {
+      nursery_->join();
+      return true;
+    }
+    return nursery_->join_for(std::chrono::nanoseconds(until.nanoseconds() - Deadline::now()));
+  };
+  if (state().phase.load() != PoolState::terminating) return join_until(deadline);
+  const Deadline patient = Deadline::after(patience);
+  if (join_until(patient.nanoseconds() < deadline.nanoseconds() ? patient : deadline)) return true;
+  if (deadline.has_passed()) return false;
+  // It was stopped, or is in trouble. Its workers end with it.
+  nursery_->kill();
+  return join_until(deadline);
+}
+
+void WorkerPool::look_after_nursery() {
+  if (is_over_.load() || nursery_->is_alive()) return;
+  const std::shared_ptr<ProcessEngine> alive = keep_alive();
+  bury_tasks();
+}
+
+// All that are over, and whose observers were not called.
+std::vector<TaskHint> WorkerPool::owed_notices() {
+  std::vector<TaskHint> owed;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+      const std::size_t size = state().slots(block).size();
+      for (std::size_t i = 0; i < size; ++i) {
+        const PoolTask& task = blocks_[block][i];
+        if (!task.self || !task.slot().now().is_over()) continue;
+        owed.push_back(TaskHint::to(task.slot(), task.slot().generation));
+      }
+    }
+  }
+  return owed;
+}
+
+// Notices that a worker, or the nursery, did not come to send before it died.
+void WorkerPool::repeat_notices() {
+  for (const TaskHint hint : owed_notices()) send_notice(memory_, hint);
+}
+
+// The nursery is dead; what it left undone ends here.
+void WorkerPool::bury_tasks() {
+  const std::scoped_lock lock(ending_);
+  if (is_over_.load()) return;
+  wait_for_orphans();
+  const bool was_asked = state().phase.load() == PoolState::terminating;
+  is_over_.store(true);
+  end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
+               [](TaskWord word) { return word.is_workers(); });
+  repeat_notices();
+  clear_aside();
+}
+
+void WorkerPool::bury() {
+  bury_tasks();
+  // Another lock: the notices' thread may be about to bury.
+  const std::scoped_lock lock(ending_notices_);
+  if (state().phase.load() != PoolState::open) notices_.end();
+}
+
+// Workers are killed when their nursery dies; until the kernel says that they are gone they may still
+// write.
+void WorkerPool::wait_for_orphans() {
+  for (Seat& seat : state().seats()) {
+    if (const Stamp worker = seat.worker.load(); worker != 0) sweep_when_gone(worker);
+    seat.pid.store(0);
+  }
+}
+
+}  // namespace kin::detail
