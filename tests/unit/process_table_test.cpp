@@ -6,9 +6,13 @@
 
 #include "frame.hpp"
 
+#include "support/again.hpp"
+
 #include <kin/error.hpp>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -252,5 +256,62 @@ TEST_SUITE("process_table") {
     guard.reset();
     CHECK(other.answer() == "did not wait");
     CHECK(kin::detail::SweepGuard(std::try_to_lock).holds());
+  }
+
+  // A process that reserved a slot for a child, and was killed before it forked.
+  struct Reserver {
+    crash::SharedPage<std::atomic<Stamp>> reserved;
+    Stamp own = 0;
+
+    Reserver() {
+      const crash::SharedPage<std::atomic<Stamp>> stamp;
+      crash::Bystander process([&] {
+        *stamp = kin::detail::this_process();
+        *reserved = kin::detail::reserve_slot();
+        ::raise(SIGKILL);
+        return "";
+      });
+      CHECK(process.ends_by(crash::Clock::now() + unit::patience));
+      own = *stamp;
+    }
+  };
+
+  TEST_CASE_FIXTURE(unit::Frame,
+                    "who sweeps one that was killed before it forked frees its slots") {
+    const Reserver dead;
+    REQUIRE(*dead.reserved != 0);
+    CHECK_FALSE(kin::detail::is_gone(*dead.reserved));
+    kin::detail::sweep(dead.own);
+    CHECK(kin::detail::is_gone(*dead.reserved));
+  }
+
+  TEST_CASE("the same when the first of the family has shared nothing itself") {
+    if (!support::is_again()) {
+      CHECK(support::again("the same when the first of the family has shared nothing itself",
+                           "67108864") == "");
+      return;
+    }
+    // This process forks, and has the arena, but never asked for a slot.
+    const Reserver dead;
+    REQUIRE(*dead.reserved != 0);
+    crash::Bystander sweeper([&] {
+      kin::detail::sweep(dead.own);
+      return kin::detail::is_gone(*dead.reserved) ? "freed" : "kept";
+    });
+    CHECK(sweeper.ends_by(crash::Clock::now() + unit::patience));
+    CHECK(sweeper.answer() == "freed");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame,
+                    "a slot that this process reserves is not taken for a dead one's") {
+    Idle dead;
+    dead.kill();
+    // As if this process had been given its number.
+    auto& life = arena().processes->slots[(dead.stamp() & 0xffffffff) >> 1].life;
+    life = (life & ~std::uint64_t{0xfffffffc}) | (static_cast<std::uint64_t>(::getpid()) << 2);
+    const Stamp reserved = kin::detail::reserve_slot();
+    kin::detail::sweep(dead.stamp());
+    CHECK_FALSE(kin::detail::is_gone(reserved));
+    kin::detail::cancel_slot(reserved);
   }
 }

@@ -4,6 +4,9 @@
 //
 // A slot goes free → reserved (by the parent, before it forks) → live (by the child, first of all) →
 // free (by the sweep). Each step is one compare-and-swap of the life word.
+//
+// A slot that is reserved names the slot of whoever reserved it. If that one dies before it knows of a child,
+// its sweep frees what it reserved, and its own slot last: so nobody else is taken for the reserver.
 
 #include "memory/process_table.hpp"
 
@@ -37,6 +40,10 @@ constexpr std::uint64_t life_word(std::uint64_t generation, pid_t pid, State sta
 }
 constexpr std::uint64_t generation_in(std::uint64_t life) { return life >> 32; }
 constexpr pid_t pid_in(std::uint64_t life) { return static_cast<pid_t>((life & 0xffffffff) >> 2); }
+// Of one that is reserved: the slot of whoever reserved it.
+constexpr std::size_t reserver_in(std::uint64_t life) {
+  return static_cast<std::size_t>(pid_in(life));
+}
 constexpr State state_in(std::uint64_t life) { return static_cast<State>(life & 3); }
 
 constexpr Stamp make_stamp(std::uint64_t generation, std::size_t slot) {
@@ -44,6 +51,9 @@ constexpr Stamp make_stamp(std::uint64_t generation, std::size_t slot) {
 }
 constexpr std::uint64_t generation_of(Stamp stamp) { return stamp >> 32; }
 constexpr std::size_t slot_of(Stamp stamp) { return (stamp & 0xffffffff) >> 1; }
+
+// The birth of one that is no heir of anything.
+constexpr std::uint64_t never_born = UINT64_MAX;
 
 ProcessTable& table() { return *arena().processes; }
 ProcessSlot& slot(Stamp stamp) { return table().slots[slot_of(stamp)]; }
@@ -142,7 +152,10 @@ Stamp this_process() {
 }
 
 Stamp reserve_slot() noexcept {
-  return take_slot(::getpid(), State::reserved, table().births.fetch_add(1) + 1);
+  const Stamp own = this_process_or_none();
+  if (own == 0) return 0;  // it is refused, and so its children are; or all slots are taken
+  return take_slot(static_cast<pid_t>(slot_of(own)), State::reserved,
+                   table().births.fetch_add(1) + 1);
 }
 
 void adopt_slot(Stamp reserved) noexcept {
@@ -173,7 +186,7 @@ bool is_gone(Stamp stamp) {
   if (stamp == this_process_or_none()) return false;
   const std::uint64_t life = slot(stamp).life.load();
   if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return true;
-  if (state_in(life) == State::reserved) return false;  // see free_reserved()
+  if (state_in(life) == State::reserved) return false;  // see free_reserved_by()
   const pid_t pid = pid_in(life);
   const UniqueFd process = open_process(pid);
   // ESRCH: no such process. EINVAL, ENOENT: the number is a thread's of another one by now.
@@ -187,6 +200,7 @@ bool is_gone(Stamp stamp) {
 
 pid_t pid_of(Stamp stamp) noexcept {
   const std::uint64_t life = slot(stamp).life.load();
+  if (state_in(life) == State::reserved) return 0;
   return generation_in(life) == generation_of(stamp) ? pid_in(life) : 0;
 }
 
@@ -247,16 +261,18 @@ bool unsettled_kin_lives() {
 }
 
 // Frees the slots that a process reserved for children, and died, so that nobody knows whether there
-// is a child; or for forks of other code's that failed. With the sweep lock held.
-void free_reserved(pid_t parent) {
+// is a child; or for forks of other code's that failed. False: there may be a child that has not moved in.
+// With the sweep lock held.
+bool free_reserved_by(std::size_t parent) {
   for (ProcessSlot& one : std::span(table().slots.data(), table().slots_used.load())) {
     std::uint64_t life = one.life.load();
-    if (state_in(life) != State::reserved || pid_in(life) != parent) continue;
-    if (unsettled_kin_lives()) return;  // sweep_some() comes by again
+    if (state_in(life) != State::reserved || reserver_in(life) != parent) continue;
+    if (unsettled_kin_lives()) return false;
     one.birth.store(0);
-    // If killed here: somebody comes by again.
+    // If killed here: the next sweep of the reserver frees it.
     one.life.compare_exchange_strong(life, life_word(generation_in(life), 0, State::free));
   }
+  return true;
 }
 
 void sweep_with(const SweepGuard& guard, Stamp stamp) {
@@ -266,12 +282,15 @@ void sweep_with(const SweepGuard& guard, Stamp stamp) {
   // What it was doing in the heap refers to places that are about to be freed.
   Heap::recover();
   drop_claims_of(dead, stamp, guard);
-  dead.birth.store(0);
+  // Nobody's heir, though its slot may have to stay.
+  dead.birth.store(never_born);
   // If killed before this: the next sweep finds less to do. Behind it: limbo waits for another's end.
-  // The generation stays, for who still asks after the exit code.
-  dead.life.compare_exchange_strong(life,
-                                    life_word(generation_of(stamp), pid_in(life), State::free));
-  free_reserved(pid_in(life));
+  // The generation stays, for who still asks after the exit code. Where it can't be told whether there is a
+  // child, sweep_some() comes by again.
+  if (free_reserved_by(slot_of(stamp))) {
+    dead.life.compare_exchange_strong(life,
+                                      life_word(generation_of(stamp), pid_in(life), State::free));
+  }
   visit_limbo(guard);
 }
 
@@ -297,20 +316,13 @@ void sweep_some() {
     const std::size_t at = (first + i) % used;
     const std::uint64_t life = all.slots[at].life.load();
     const Stamp stamp = make_stamp(generation_in(life), at);
+    if (state_in(life) != State::live) continue;
     // The cheap question most of the time, whether there is such a process. A number may be used again,
     // so now and then the whole one.
     const bool looks_gone = ::getpgid(pid_in(life)) == -1 && errno == ESRCH;
-    const bool is_over =
-        state_in(life) == State::live && (looks_gone || (first % 64 == 0 && is_gone(stamp)));
-    const bool is_orphan = state_in(life) == State::reserved && looks_gone;
-    if (!is_over && !is_orphan) continue;
+    if (!looks_gone && (first % 64 != 0 || !is_gone(stamp))) continue;
     const SweepGuard guard(std::try_to_lock);
-    if (!guard.holds()) continue;
-    if (is_over) sweep_with(guard, stamp);
-    if (is_orphan) {
-      free_reserved(pid_in(life));
-      visit_limbo(guard);
-    }
+    if (guard.holds()) sweep_with(guard, stamp);
   }
 }
 

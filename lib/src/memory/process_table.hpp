@@ -52,7 +52,7 @@ struct ProcessSlot {
   static constexpr int no_exit_code = -1000;
   static constexpr std::size_t name_size = 64;
 
-  // {generation : 32, pid : 30, state : 2}. A process comes and goes by one store to this word.
+  // {generation : 32, pid, or the reserver's slot : 30, state : 2}. A process comes and goes by one store.
   std::atomic<std::uint64_t> life;
   // When it was born, in births of the family; given by the parent before it forks, so that whoever
   // may have inherited a handle counts as alive from before the fork on.

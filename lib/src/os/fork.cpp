@@ -35,11 +35,20 @@ namespace {
 
 [[gnu::tls_model("initial-exec")]] thread_local Stamp reserved = 0;
 
+void join_family() noexcept {
+  try {
+    this_process();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): who needs it is told
+  }
+}
+
 void before_fork() noexcept {
   bool has_arena = false;
   try {
     arena();
     has_arena = true;
+    // Or it would pass for a child that has not moved in yet, as long as it lives.
+    if (this_process_or_none() == 0) join_family();
     sweep_some();
   } catch (const std::exception& error) {
     // Somebody else's fork may be the first that asks for the arena; it can't be told.
