@@ -12,6 +12,7 @@
 #include "nursery/obituary.hpp"
 #include "nursery/time_limit.hpp"
 #include "os/child.hpp"
+#include "os/memory_kills.hpp"
 
 #include <kin/error.hpp>
 #include <kin/log.hpp>
@@ -20,7 +21,6 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
-#include <fstream>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -30,17 +30,6 @@
 
 namespace kin::detail {
 namespace {
-
-// How often the kernel has killed a process of this machine to have its memory.
-std::uint64_t out_of_memory_kills() {
-  std::ifstream file("/proc/vmstat");
-  std::string name;
-  std::uint64_t value = 0;
-  while (file >> name >> value) {
-    if (name == "oom_kill") return value;
-  }
-  return 0;
-}
 
 void set_signal(int signal, void (*handler)(int)) {
   struct sigaction action {};
@@ -67,7 +56,7 @@ class Nursery::Watch {
         memory_(nursery.memory_),
         pool_(memory_.state()),
         workers_(pool_.seat_count),
-        oom_kills_(out_of_memory_kills()) {}
+        memory_kills_(memory_kills()) {}
 
   void run() {
     if (!start_all()) return;
@@ -167,6 +156,7 @@ class Nursery::Watch {
   }
 
   void bury_the_dead() {
+    kills_now_.reset();
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       if (!workers_[i] || workers_[i]->is_alive()) continue;
       const int code = workers_[i]->exit_code().value_or(1);
@@ -184,6 +174,7 @@ class Nursery::Watch {
         break_pool();
       }
     }
+    if (kills_now_) memory_kills_ = *kills_now_;
   }
 
   static std::string how_it_ended(int code) {
@@ -198,11 +189,12 @@ class Nursery::Watch {
     }
   }
 
-  // Whether the kernel may have killed one of the dead to have its memory.
+  // Whether the kernel may have killed one of the dead to have its memory. It has killed somebody since the
+  // last funeral; of several who are buried together it may have been any.
   bool is_out_of_memory(int code) {
     if (code != -SIGKILL) return false;
-    const std::uint64_t kills = out_of_memory_kills();
-    return std::exchange(oom_kills_, kills) != kills;
+    if (!kills_now_) kills_now_ = memory_kills();
+    return *kills_now_ != memory_kills_;
   }
 
   void look_at_clocks() {
@@ -295,7 +287,8 @@ class Nursery::Watch {
   PoolState& pool_;
   std::vector<std::optional<Process>> workers_;
   std::vector<pollfd> polled_;
-  std::uint64_t oom_kills_;
+  std::uint64_t memory_kills_;  // before the next funeral
+  std::optional<std::uint64_t> kills_now_;
   std::size_t forked_ = 0;
   std::size_t failed_starts_ = 0;
   bool must_retry_ = false;
