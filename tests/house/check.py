@@ -62,6 +62,8 @@ DETAIL = {
     "sendable.hpp": "serialize",
     "shared_array.hpp": "shared",
     "shared_block.hpp": "shared",
+    "shared_hold.hpp": "shared",
+    "shared_parts.hpp": "shared",
     "task.hpp": "future",
     "task_context.hpp": "nursery",
     "thread_engine.hpp": "pool",
@@ -75,6 +77,7 @@ PART_OF = {
     "promise": "future",
     "worker": "nursery",
     "server": "manager",
+    "shared_allocator": "shared",
     "shared_object": "shared",
     "value": "shared",
 }

@@ -92,7 +92,8 @@ class KIN_EXPORT BufferTooShort : public Error {
 };
 
 /// A process died in the middle of what was its own to finish.
-/// Thrown by JoinableQueue::join() when takers died before their task_done().
+/// Thrown by JoinableQueue::join() when takers died before their task_done(); and by a SharedObject that
+/// one who died may have left half changed, until it is repaired.
 class KIN_EXPORT OwnerDied : public Error {
  public:
   OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size_t count);

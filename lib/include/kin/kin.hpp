@@ -16,6 +16,8 @@
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
 #include <kin/shared.hpp>
+#include <kin/shared_allocator.hpp>
+#include <kin/shared_object.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
 #include <kin/value.hpp>
