@@ -13,9 +13,11 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 using crash::Moment;
 using crash::require;
@@ -179,6 +181,42 @@ TEST_SUITE("condition") {
             },
         .sleeper = [&] { return fresh.take_as_sleeper(0); },
         .budget = 8s,
+    });
+  }
+
+  TEST_CASE("who sees that the lock was left by the dead comes too late for it, and waits on") {
+    enum class End { none, told, time_is_up, too_early };
+    const crash::SharedPage<std::atomic<End>> end;
+    Fresh fresh;
+    crash::prove({
+        .name = "wait, while the lock's holder dies",
+        .prepare =
+            [&] {
+              fresh.prepare();
+              *end = End::none;
+            },
+        .operation =
+            [&] {
+              const std::scoped_lock guard(*fresh.lock);
+              const auto moment = std::chrono::steady_clock::now() + 400ms;
+              const bool told = fresh.changed->wait_for(*fresh.lock, 400ms,
+                                                        [&] { return fresh.lock->owner_died(); });
+              const bool in_time = std::chrono::steady_clock::now() < moment;
+              *end = told ? End::told : in_time ? End::too_early : End::time_is_up;
+            },
+        .check = [&](const Moment&) -> std::string {
+          require(*end != End::too_early, "its wait was over before the time was up");
+          fresh.require_to_work();
+          return *end == End::told ? "was told" : "waited on";
+        },
+        .expected = {"was told", "waited on"},
+        .with = With::stop,
+        .at = crash::At::every_change,
+        .while_stopped =
+            [&] {
+              if (fresh.lock->try_lock_for(1ms)) fresh.lock->unlock();
+            },
+        .waker = [&] { std::thread([&] { fresh.lock->lock(); }).join(); },
     });
   }
 }

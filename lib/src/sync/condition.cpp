@@ -179,19 +179,21 @@ void pass_on_from_the_dead(ConditionObject& condition) {
   });
 }
 
-void sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
+// Until its ticket is let go, or the time is up, or the lock was left by a dead holder: whether it is that.
+bool sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
            FunctionRef<bool()> is_lock_left) {
   const auto ready = [&] { return is_let_go(condition, waiter); };
-  if (ready() || deadline.is_passed_from_start() || spin(ready, deadline, nullptr)) return;
+  if (ready() || deadline.is_passed_from_start() || spin(ready, deadline, nullptr)) return false;
   while (!ready() && !deadline.has_passed()) {
     const std::uint32_t wakes = waiter.wakes.load();
     waiter.is_asleep.store(1);
     // SYNC condition: either this sees the ticket let go, or who lets it go sees that this is asleep.
-    if (ready()) return;
+    if (ready()) return false;
     if (futex_wait_slice(waiter.wakes, wakes, deadline)) continue;
-    if (is_lock_left()) return;
+    if (is_lock_left()) return true;
     pass_on_from_the_dead(condition);
   }
+  return false;
 }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {
@@ -225,8 +227,14 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
     leave(condition, waiter);
     complain_not_held();
   }
-  sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
-  lock.lock_again(times);
+  while (true) {
+    const bool was_left =
+        sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
+    lock.lock_again(times);
+    if (!was_left || lock.owner_died() || is_let_go(condition, waiter)) break;
+    // Another came before, and was told in its place: so it waits on, with the same ticket.
+    static_cast<void>(lock.unlock_all());
+  }
   return leave(condition, waiter) || lock.owner_died();
 }
 
