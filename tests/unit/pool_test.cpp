@@ -8,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <numeric>
@@ -29,6 +30,23 @@ TEST_SUITE("pool") {
     return 0;
   }
   int own_pid() { return ::getpid(); }
+
+  // Seen by the workers of pools that are made later.
+  std::atomic<int>& throws() {
+    static const crash::SharedPage<std::atomic<int>> page;
+    return *page;
+  }
+  // It is destroyed when its text stands where the results had stood.
+  struct Deadly : std::runtime_error {
+    Deadly() : std::runtime_error(std::string(100, '!')) {}
+    Deadly(const Deadly&) = default;
+    Deadly& operator=(const Deadly&) = delete;
+    ~Deadly() override { std::raise(SIGKILL); }
+  };
+  int throw_at_nine_once(int x) {
+    if (x == 9 && throws()++ == 0) throw Deadly();
+    return x;
+  }
 
   TEST_CASE("a call is run in another process") {
     const Frame frame;
@@ -102,6 +120,19 @@ TEST_SUITE("pool") {
         runs);
     CHECK(pool.apply({.retries = 1}, twice, 7) == 7);
     CHECK(runs.size() == 2);
+  }
+
+  TEST_CASE("a chunk that threw, and whose worker died behind that, runs again as a whole") {
+    const Frame frame;
+    static_cast<void>(throws());  // made before the pool
+    kin::Pool pool(1);
+    for (const int count : {10, 100, 10'000}) {
+      throws() = 0;
+      std::vector<int> items(static_cast<std::size_t>(count));
+      std::iota(items.begin(), items.end(), 0);
+      CHECK(pool.map({.chunk_size = count, .retries = 1}, throw_at_nine_once, items) == items);
+      CHECK(throws() == 2);
+    }
   }
 
   TEST_CASE("a task that takes too long is ended with its worker") {

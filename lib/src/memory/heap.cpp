@@ -158,6 +158,13 @@ std::size_t Heap::run_size(const Place& place) noexcept {
   return (word >> 32) == 0 ? length_of(word) * chunk_size : 0;
 }
 
+std::size_t Heap::room_in(const Place& place) noexcept {
+  if (!place) return 0;
+  const std::uint64_t word = state().word(chunk_of(place.address())).load();
+  const auto of_cell = static_cast<std::size_t>(word >> 32);
+  return of_cell == 0 ? length_of(word) * chunk_size : size_of_class(of_cell - 1);
+}
+
 void Heap::free_from(Place& place) {
   const std::byte* block = place.address();
   if (block == nullptr) return;

@@ -120,6 +120,8 @@ class Heap {
 
   /// Bytes of the run that the place owns; 0 for a cell, and for nothing.
   static std::size_t run_size(const Place& place) noexcept;
+  /// Bytes that the block has room for; 0 for nothing.
+  static std::size_t room_in(const Place& place) noexcept;
 
   /// Repairs what dead holders of the heap's locks left, all at once.
   static void recover();

@@ -222,7 +222,11 @@ TaskContext TaskContext::shared(void* address) noexcept {
 
 std::byte* TaskContext::make_result(std::size_t size) {
   slot_.result_length.store(size, std::memory_order_relaxed);
-  if (size <= TaskSlot::result_size) return slot_.result.data();
+  if (size <= TaskSlot::result_size && !slot_.result_block) return slot_.result.data();
+  // A worker that died may have left the block of an exception.
+  if (slot_.result_block && Heap::room_in(slot_.result_block) < size) {
+    Heap::free_from(slot_.result_block);
+  }
   std::byte* to = Heap::allocate_into(slot_.result_block, size);
   if (Heap::is_run(size)) populate(to, size);
   return to;
@@ -230,7 +234,10 @@ std::byte* TaskContext::make_result(std::size_t size) {
 
 void TaskContext::give(std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
   leave_if_copy();
+  // What is done of a chunk goes with the block: who runs it again begins with its first item.
+  if (slot_.progress.load(std::memory_order_relaxed) != 0) slot_.progress.store(0);
   // A worker that died may have left a place filled, or half filled.
+  // If killed here: the old block stays, and is not believed.
   if (slot_.result_block) Heap::free_from(slot_.result_block);
   if (slot_.result_cargo) unload_cargo(slot_.result_cargo);
   std::byte* to = make_result(bytes.size());
