@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TEST_SUITE("pool") {
@@ -46,6 +47,28 @@ TEST_SUITE("pool") {
   int throw_at_nine_once(int x) {
     if (x == 9 && throws()++ == 0) throw Deadly();
     return x;
+  }
+
+  // The copy goes on when all but the last item are done, and the last waits for its end.
+  int fork_at_three(int x) {
+    static pid_t copy = -1;
+    static int ends[2];
+    if (x == 3) {
+      if (::pipe2(ends, O_CLOEXEC) != 0) return -2;
+      copy = ::fork();
+      if (copy == 0) {
+        char go = 0;
+        ::close(ends[1]);
+        static_cast<void>(::read(ends[0], &go, 1));
+      } else {
+        ::close(ends[0]);
+      }
+    }
+    if (x == 9 && copy > 0) {
+      ::close(ends[1]);
+      if (::waitpid(copy, nullptr, 0) != copy) return -3;
+    }
+    return copy == 0 ? -1 : x;
   }
 
   TEST_CASE("a call is run in another process") {
@@ -133,6 +156,14 @@ TEST_SUITE("pool") {
       CHECK(pool.map({.chunk_size = count, .retries = 1}, throw_at_nine_once, items) == items);
       CHECK(throws() == 2);
     }
+  }
+
+  TEST_CASE("the copy of a worker that an item forked writes none of the results") {
+    const Frame frame;
+    kin::Pool pool(1);
+    std::vector<int> items(10);
+    std::iota(items.begin(), items.end(), 0);
+    CHECK(pool.map({.chunk_size = 10}, fork_at_three, items) == items);
   }
 
   TEST_CASE("a task that takes too long is ended with its worker") {

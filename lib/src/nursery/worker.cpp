@@ -5,6 +5,7 @@
 
 #include "nursery/worker.hpp"
 
+#include "base/fork_depth.hpp"
 #include "base/syscall.hpp"
 #include "wire/exception.hpp"
 
@@ -204,6 +205,11 @@ void save_exception(OutArchive& out, const std::exception_ptr& exception) {
 std::exception_ptr load_exception(InArchive& in) { return decode_exception(in); }
 
 // ---- TaskContext
+
+TaskContext::TaskContext(TaskSlot& slot) noexcept
+    : slot_(slot), fork_depth_(fork_depth), runs_at_(fork_depth) {}
+
+void TaskContext::leave() noexcept { ::_exit(0); }
 
 std::span<const std::byte> TaskContext::arguments() const noexcept {
   const std::byte* at =

@@ -223,6 +223,7 @@ class ProcessChunks {
         invoke_item<star>(function, std::move(item));
       } else {
         const Result result = invoke_item<star>(function, std::move(item));
+        context.leave_if_copy();
         std::memcpy(results + i * sizeof(Result), std::addressof(result), sizeof(Result));
       }
       if (tells) context.next_item(i + 1);

@@ -17,7 +17,7 @@ class InArchive;
 /// A task as the code that runs it in a worker sees it: bytes in, bytes out.
 class KIN_EXPORT TaskContext {
  public:
-  explicit TaskContext(TaskSlot& slot) noexcept : slot_(slot) {}
+  explicit TaskContext(TaskSlot& slot) noexcept;
 
   [[nodiscard]] std::span<const std::byte> arguments() const noexcept;
   /// What came with them; its own copies of the descriptors.
@@ -31,6 +31,11 @@ class KIN_EXPORT TaskContext {
   /// Room for a result that is written where it stands. What a worker before this one left there is
   /// there.
   [[nodiscard]] std::byte* make_result(std::size_t size);
+  /// A task that forks may return in both processes. The copy is no worker, and ends here: before it
+  /// writes where a result stands, which may be another task's by then.
+  void leave_if_copy() const noexcept {
+    if (fork_depth_ != runs_at_) leave();
+  }
   /// From here on what goes wrong is the result's fault.
   void begin_giving() noexcept { gives_ = true; }
   [[nodiscard]] bool gives() const noexcept { return gives_; }
@@ -43,7 +48,11 @@ class KIN_EXPORT TaskContext {
   [[nodiscard]] bool keeps_progress() const noexcept;
 
  private:
+  [[noreturn]] static void leave() noexcept;
+
   TaskSlot& slot_;
+  const int& fork_depth_;  // this process's
+  int runs_at_;            // that of the one which began with the task
   bool gives_ = false;
 };
 
