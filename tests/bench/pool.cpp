@@ -32,6 +32,7 @@
 #include <fstream>
 #include <future>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -117,9 +118,10 @@ double callback_round(kin::Pool& pool) {
   return (bench::now() - begin) / streamed;
 }
 
-double map_round(kin::Pool& pool, const std::vector<int>& numbers) {
+double map_round(kin::Pool& pool, const std::vector<int>& numbers,
+                 std::optional<std::ptrdiff_t> chunk_size = std::nullopt) {
   const double begin = bench::now();
-  const std::vector<int> results = pool.map(next_of, numbers);
+  const std::vector<int> results = pool.map({.chunk_size = chunk_size}, next_of, numbers);
   if (results.back() != numbers.back() + 1) std::abort();
   return (bench::now() - begin) / static_cast<double>(numbers.size());
 }
@@ -247,6 +249,15 @@ int main() {
     table.add(beside("map of a million ints, an item", map.best, "Python Pool.map",
                      has_python ? python.best : 0, at_least, 50));
     table.add(beside("imap, the same chunks, an item", imap.best, "map", map.best, at_least, 0.5));
+  }
+  {
+    // What imap() chooses.
+    const std::vector<int> few(numbers.begin(), numbers.begin() + streamed);
+    Contestant map{[&] { return map_round(pools[1], few, 1); }};
+    Contestant imap{[&] { return imap_round(pools[1], few, 1); }};
+    bench::take_turns(10, {&map, &imap});
+    table.add(beside("imap, chunks of one item", imap.best, "map, chunks of one item", map.best,
+                     at_least, 0.5));
   }
   {
     constexpr int items = 20'000;

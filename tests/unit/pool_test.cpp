@@ -164,6 +164,10 @@ TEST_SUITE("pool") {
     std::vector<int> items(10);
     std::iota(items.begin(), items.end(), 0);
     CHECK(pool.map({.chunk_size = 10}, fork_at_three, items) == items);
+    std::vector<int> results;
+    for (const int one : pool.imap({.chunk_size = 10}, fork_at_three, items))
+      results.push_back(one);
+    CHECK(results == items);
   }
 
   TEST_CASE("a task that takes too long is ended with its worker") {

@@ -129,7 +129,8 @@ class BasicExecutor {
     require_items<Engine, star, F, Range>();
     using Chunks = ChunksOf<Engine, star, F, Range>;
     const std::size_t size = chunk_size_for(options.chunk_size, 1, 1);
-    ResultRangeOptions how{.order = Order::as_given, .chunk_size = size, .window = SIZE_MAX};
+    ResultRangeOptions how{
+        .order = Order::as_given, .chunk_size = size, .window = SIZE_MAX, .is_always_full = true};
     if (options.buffer_size)
       how.window = (chunk_size_for(options.buffer_size, 1, 1) + size - 1) / size;
     if (options.timeout) how.deadline = Deadline::after(*options.timeout);

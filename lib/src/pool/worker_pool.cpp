@@ -185,8 +185,13 @@ TaskRef WorkerPool::hold(TaskCode code, std::span<const std::byte> arguments,
   slot.soft_limit = limits.soft;
   slot.hard_limit = limits.hard;
   slot.retries.store(limits.retries, std::memory_order_relaxed);
-  slot.progress.store(0, std::memory_order_relaxed);
-  slot.death.pid.store(0, std::memory_order_relaxed);
+  // Not written without need: the line is the worker's.
+  if (slot.progress.load(std::memory_order_relaxed) != 0) {
+    slot.progress.store(0, std::memory_order_relaxed);
+  }
+  if (slot.death.pid.load(std::memory_order_relaxed) != 0) {
+    slot.death.pid.store(0, std::memory_order_relaxed);
+  }
   task.function = &function;
   std::byte* to = make_arguments(slot, arguments.size());
   if (!arguments.empty()) std::memcpy(to, arguments.data(), arguments.size());

@@ -54,8 +54,14 @@ class ProcessChunks {
   }
   /// A chunk of items that go their own ways; see outcomes().
   [[nodiscard]] TaskRef hold_each(std::span<const T> items) const {
-    return hold_for(run_each_item, items);
+    TaskRef task = hold_for(run_each_item, items);
+    if constexpr (is_in_place) {
+      engine_.make_result(*task, each_front + items.size() * sizeof(ValueOf<Result>));
+    }
+    return task;
   }
+  /// Items are copied, so they may be given where they stand.
+  static constexpr bool takes_items = false;
 
   /// Adds the results of a chunk that finished.
   template <typename Results>
@@ -76,18 +82,27 @@ class ProcessChunks {
     }
   }
 
-  static Outcomes<Result> outcomes(Task& chunk) {
+  /// What the items of a chunk that finished came to.
+  static TakenOutcomes<Result> outcomes(const TaskRef& chunk) {
+    using Value = ValueOf<Result>;
     IncomingCargo cargo;
-    const std::span<const std::byte> bytes = chunk.message(cargo);
+    const std::span<const std::byte> bytes = chunk->message(cargo);
+    if (bytes.size() < each_front) InArchive::complain_short();
     Outcomes<Result> all;
-    if (bytes.size() < sizeof(std::uint64_t)) InArchive::complain_short();
-    if constexpr (Plain<ValueOf<Result>>) {
+    if constexpr (Plain<Value>) {
       if (from_bytes<std::uint64_t>(bytes.data()) == 0) {
         // No archive where nothing went wrong.
-        const std::span<const std::byte> values = bytes.subspan(sizeof(std::uint64_t));
-        all.values.resize(values.size() / sizeof(ValueOf<Result>));
-        if (!values.empty()) std::memcpy(all.values.data(), values.data(), values.size());
-        return all;
+        const std::span<const std::byte> values = bytes.subspan(each_front);
+        const std::size_t count = values.size() / sizeof(Value);
+        if constexpr (alignof(Value) <= alignment) {
+          // Nobody else reads them any more.
+          auto* first = reinterpret_cast<Value*>(const_cast<std::byte*>(values.data()));
+          return TakenOutcomes<Result>(chunk, {first, count});
+        } else {
+          all.values.resize(count);
+          std::memcpy(all.values.data(), values.data(), count * sizeof(Value));
+          return TakenOutcomes<Result>(std::move(all));
+        }
       }
     }
     InArchive in(bytes, cargo);
@@ -96,15 +111,15 @@ class ProcessChunks {
       place = in.load_length(1);
       exception = load_exception(in);
     }
-    if constexpr (Plain<ValueOf<Result>>) {
-      all.values.resize(in.remaining() / sizeof(ValueOf<Result>));
+    if constexpr (Plain<Value>) {
+      all.values.resize(in.remaining() / sizeof(Value));
       in.load_binary(all.values.data(), in.remaining());
     } else {
       for (std::size_t left = in.load_length(1); left != 0; --left) {
         all.values.push_back(decode_next<Result>(in));
       }
     }
-    return all;
+    return TakenOutcomes<Result>(std::move(all));
   }
 
  private:
@@ -116,6 +131,9 @@ class ProcessChunks {
   }
   static constexpr std::size_t front =
       aligned(sizeof(ChunkHead)) + (is_bytes_only<F> ? aligned(function_size<F>) : 0);
+  // What stands before the plain values of items that go their own ways, if none of them threw: zeros.
+  // A small result is in one cache line with what else of a slot its worker writes.
+  static constexpr std::size_t each_front = alignof(ValueOf<Result>) <= 8 ? 8 : alignment;
 
   void write_front(std::byte* to, std::size_t count) const {
     ChunkHead head{count, nullptr};
@@ -232,20 +250,73 @@ class ProcessChunks {
 
   static void run_each_item(TaskContext& context) {
     F function = read_function(context);
-    Items<T> items = read_items(context);
+    if constexpr (is_in_place) {
+      run_each_in_place(context, function);
+    } else {
+      Items<T> items = read_items(context);
+      const bool has_limits = context.has_limits();
+      const Outcomes<Result> outcomes = run_each<star>(function, items, [&](std::size_t done) {
+        if (has_limits) context.next_item(done);
+      });
+      give_outcomes(context, outcomes.failures, outcomes.values);
+    }
+  }
+
+  // As run_in_place(); if one throws all that was written moves into an archive behind the exceptions.
+  static void run_each_in_place(TaskContext& context, F& function) {
+    using Value = ValueOf<Result>;
+    const std::span<const std::byte> bytes = context.arguments();
+    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    const std::byte* items = bytes.data() + front;
     const bool has_limits = context.has_limits();
-    Outcomes<Result> outcomes = run_each<star>(function, items, [&](std::size_t done) {
-      if (has_limits) context.next_item(done);
-    });
+    // If killed from here on: who runs it again begins with the first item.
+    std::byte* to = context.make_result(each_front + count * sizeof(Value));
+    std::memset(to, 0, each_front);
+    std::byte* values = to + each_front;
+    Failures failures;
+    for (std::size_t i = 0; i < count; ++i) {
+      try {
+        T item = from_bytes<T>(items + i * sizeof(T));
+        if constexpr (std::is_void_v<Result>) {
+          invoke_item<star>(function, std::move(item));
+        } else {
+          const Result result = invoke_item<star>(function, std::move(item));
+          context.leave_if_copy();
+          std::memcpy(values + i * sizeof(Value), std::addressof(result), sizeof(Value));
+        }
+      } catch (...) {
+        context.leave_if_copy();
+        failures.emplace_back(i, std::current_exception());
+        std::memset(values + i * sizeof(Value), 0, sizeof(Value));
+      }
+      if (has_limits) context.next_item(i + 1);
+    }
+    if (!failures.empty()) {
+      const auto* first = reinterpret_cast<const Value*>(values);
+      give_outcomes(context, failures, std::span(first, count));
+    }
+  }
+
+  template <typename Values>
+  static void give_outcomes(TaskContext& context, const Failures& failures, const Values& values) {
     context.begin_giving();
     const BorrowedBuffers buffers;
     OutArchive& out = buffers->out;
-    out.save_length(outcomes.failures.size());
-    for (const auto& [place, exception] : outcomes.failures) {
+    if constexpr (Plain<ValueOf<Result>>) {
+      if (failures.empty()) {
+        constexpr std::array<std::byte, each_front> nothing_wrong{};
+        out.save_binary(nothing_wrong.data(), nothing_wrong.size());
+        save_values(out, values);
+        context.give(out.bytes(), out.cargo());
+        return;
+      }
+    }
+    out.save_length(failures.size());
+    for (const auto& [place, exception] : failures) {
       out.save_length(place);
       save_exception(out, exception);
     }
-    save_values(out, outcomes.values);
+    save_values(out, values);
     context.give(out.bytes(), out.cargo());
   }
 

@@ -7,14 +7,19 @@
 #include <kin/detail/task.hpp>
 #include <kin/error.hpp>
 
+#include <algorithm>
+#include <bit>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <span>
 #include <utility>
 
 namespace kin::detail {
@@ -26,6 +31,10 @@ struct ResultRangeOptions {
   std::size_t chunk_size = 1;
   /// Chunks that are given away and whose results were not taken yet, at most.
   std::size_t window = 1;
+  /// Whether that many are given away whenever a result is taken. Else it is filled when it is half
+  /// empty, and only as long as reading the items keeps no result waiting: so one of a range that is
+  /// slow to read comes at once.
+  bool is_always_full = false;
   Deadline deadline = Deadline::never();
 };
 
@@ -83,7 +92,7 @@ class ResultRange {
   /// Gives away as much as the window holds, without being asked for a result.
   /// Throws what reading the items throws.
   void prefetch() {
-    state_->fill();
+    state_->fill(false);
     state_->complain_of_input();
   }
 
@@ -111,64 +120,77 @@ struct ResultRange<Engine, Chunks, View>::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  [[nodiscard]] bool is_at_end() const noexcept {
-    return has_begun && place >= outcomes.values.size();
-  }
+  [[nodiscard]] bool is_at_end() const noexcept { return has_begun && place >= outcomes.size(); }
 
-  Result& current() {
-    for (const auto& [failed, exception] : outcomes.failures) {
-      if (failed == place) std::rethrow_exception(exception);
-    }
-    return outcomes.values[place];
-  }
+  Result& current() { return outcomes.at(place); }
 
   void advance(Deadline deadline) {
-    if (has_begun && place < outcomes.values.size()) ++place;
-    has_begun = true;
-    if (place < outcomes.values.size()) return;
-    outcomes = {};
-    place = 0;
-    fill();
-    while (outcomes.values.empty() && !pending.empty()) {
-      const TaskRef chunk = take_chunk(deadline);
-      if (chunk->stage() == Task::Stage::finished) {
-        outcomes = Chunks::outcomes(*chunk);
-      } else {
-        // Cancelled, or its worker died: the chunk has one outcome.
-        outcomes.failures.emplace_back(0, chunk->failure());
-        outcomes.values.emplace_back();
-      }
-      fill();
-    }
-    if (outcomes.values.empty()) complain_of_input();
+    if (++place < outcomes.size()) return;
+    advance_to_next_chunk(deadline);
   }
 
-  void fill() {
-    while (pending.size() < options.window) {
-      auto part = read_part();
-      if (part.empty()) return;
-      const TaskRef task = chunks.hold_each({part.data(), part.size()});
+  void advance_to_next_chunk(Deadline deadline) {
+    has_begun = true;
+    outcomes = {};
+    place = 0;
+    if (pending.size() <= options.window / 2) fill(!options.is_always_full);
+    while (outcomes.size() == 0 && !pending.empty()) {
+      const TaskRef chunk = take_chunk(deadline);
+      // One that was cancelled, or whose worker died, has one outcome.
+      outcomes = chunk->stage() == Task::Stage::finished
+                     ? Chunks::outcomes(chunk)
+                     : TakenOutcomes<typename Chunks::Result>(chunk->failure());
+      if (options.is_always_full) fill(false);
+    }
+    if (outcomes.size() == 0) complain_of_input();
+  }
+
+  void fill(bool is_in_a_hurry) {
+    const std::int64_t began = is_in_a_hurry ? Deadline::now() : 0;
+    for (std::size_t read = 1; pending.size() < options.window; ++read) {
+      const auto next = read_part();
+      if (next.empty()) return;
+      const TaskRef task = chunks.hold_each(next);
       engine->queue(*task);
       pending.emplace_back(number_of_chunks, task);
       if (options.order == Order::as_done) arrivals.expect(task, number_of_chunks);
       ++number_of_chunks;
+      // The clock is dear beside a chunk of one item.
+      if (is_in_a_hurry && std::has_single_bit(read) && pending.front().second->is_ready() &&
+          Deadline::now() - began > patience) {
+        return;
+      }
+    }
+  }
+
+  // The next items; where they stand, if they may be copied from there.
+  auto read_part() {
+    if constexpr (stands) {
+      std::span<const Item> next;
+      if (!at) at.emplace(std::ranges::begin(items));
+      const auto left = static_cast<std::size_t>(std::ranges::end(items) - *at);
+      if (left == 0) return next;
+      next = {std::to_address(*at), std::min(left, options.chunk_size)};
+      *at += static_cast<std::ranges::range_difference_t<View>>(next.size());
+      return next;
+    } else {
+      part.clear();
+      if (!has_bad_end) read_items();
+      return std::span<Item>(part.data(), part.size());
     }
   }
 
   // What reading throws ends the range, behind the results of what was read before.
-  Items<typename Chunks::Item> read_part() {
-    Items<typename Chunks::Item> part;
-    if (has_bad_end) return part;
+  void read_items() {
     try {
       if (!at) at.emplace(std::ranges::begin(items));
       for (; part.size() < options.chunk_size && *at != std::ranges::end(items); ++*at) {
-        part.push_back(typename Chunks::Item(**at));
+        part.push_back(Item(**at));
       }
     } catch (...) {
       has_bad_end = true;
       input_failure = std::current_exception();
     }
-    return part;
   }
 
   void complain_of_input() {
@@ -189,6 +211,14 @@ struct ResultRange<Engine, Chunks, View>::State {
     return chunk;
   }
 
+  using Item = typename Chunks::Item;
+  static constexpr bool stands =
+      !Chunks::takes_items && std::ranges::contiguous_range<View> &&
+      std::sized_sentinel_for<std::ranges::sentinel_t<View>, std::ranges::iterator_t<View>> &&
+      std::same_as<std::ranges::range_value_t<View>, Item>;
+  // Nanoseconds that reading may take while there is a result.
+  static constexpr std::int64_t patience = 100'000;
+
   std::shared_ptr<Engine> engine;
   Chunks chunks;
   View items;
@@ -197,10 +227,11 @@ struct ResultRange<Engine, Chunks, View>::State {
   std::deque<std::pair<std::size_t, TaskRef>> pending;
   std::size_t number_of_chunks = 0;
   Arrivals arrivals;
+  Items<Item> part;  // unless the items stand somewhere
   bool has_bad_end = false;
   std::exception_ptr input_failure;
   bool has_begun = false;
-  Outcomes<typename Chunks::Result> outcomes;
+  TakenOutcomes<typename Chunks::Result> outcomes;
   std::size_t place = 0;
 };
 

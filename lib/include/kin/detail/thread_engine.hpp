@@ -138,9 +138,12 @@ class ThreadChunks {
       }
     }
   }
-  static Outcomes<Result> outcomes(Task& chunk) {
-    return std::move(static_cast<BoxOf<Outcomes<Result>>&>(*chunk.box()).value);
+  static TakenOutcomes<Result> outcomes(const TaskRef& chunk) {
+    return TakenOutcomes<Result>(
+        std::move(static_cast<BoxOf<Outcomes<Result>>&>(*chunk->box()).value));
   }
+  /// Items are moved from.
+  static constexpr bool takes_items = true;
 
  private:
   template <bool whole>
