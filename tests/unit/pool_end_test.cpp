@@ -8,6 +8,7 @@
 #include "support/sanitizer.hpp"
 
 #include <kin/pool.hpp>
+#include <kin/queue.hpp>
 
 #include <doctest/doctest.h>
 
@@ -83,6 +84,23 @@ TEST_SUITE("pool end") {
     ::kill(nursery, SIGKILL);
     CHECK(future.wait_for(patience));
     CHECK(called == 1);
+  }
+
+  TEST_CASE("a notice of the life before of a slot ends nothing") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const kin::Queue<int> answers;
+    std::atomic<int> called = 0;
+    const kin::Future<int> future = pool.apply_async(
+        {.callback = [&](int) { ++called; }},
+        [](const kin::Queue<int>& queue) { return queue.get(); }, answers);
+    auto& task = static_cast<kin::detail::PoolTask&>(*future.task_ref());
+    CHECK_FALSE(task.take_self(task.slot().generation - 1));
+    CHECK(task.awaits_notice());
+    answers.put(7);
+    CHECK(future.get() == 7);
+    CHECK(called == 1);
+    CHECK_FALSE(task.awaits_notice());
   }
 
   TEST_CASE("callbacks are called when the nursery is killed, though nobody waits") {

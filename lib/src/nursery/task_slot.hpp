@@ -113,6 +113,7 @@ struct alignas(64) TaskSlot {
     std::atomic<std::int32_t> exit_code;
   } death;
   std::atomic<std::uint32_t> out_of_memory;  // the kernel had just killed somebody for memory
+  std::atomic<std::uint32_t> number;         // which of the pool's it is; the parent's
   alignas(16) std::array<std::byte, result_size> result;
 
   [[nodiscard]] TaskWord now() const noexcept { return TaskWord(word.load()); }

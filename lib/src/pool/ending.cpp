@@ -119,7 +119,7 @@ std::vector<TaskHint> WorkerPool::owed_notices() {
       const std::size_t size = state().slots(block).size();
       for (std::size_t i = 0; i < size; ++i) {
         const PoolTask& task = blocks_[block][i];
-        if (!task.self || !task.slot().now().is_over()) continue;
+        if (!task.awaits_notice() || !task.slot().now().is_over()) continue;
         owed.push_back(TaskHint::to(task.slot(), task.slot().generation));
       }
     }

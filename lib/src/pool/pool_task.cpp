@@ -133,13 +133,26 @@ std::exception_ptr PoolTask::death() const {
   return std::make_exception_ptr(WorkerDied(text, pid, code));
 }
 
+void PoolTask::refer_to_self() noexcept {
+  TaskRef self(*this);
+  std::uint64_t nobody = 0;
+  const std::uint64_t life = (std::uint64_t{slot_->generation} << 1) | 1;
+  if (self_.compare_exchange_strong(nobody, life)) self.release();
+}
+
+TaskRef PoolTask::take_self(std::uint32_t generation) noexcept {
+  std::uint64_t life = (std::uint64_t{generation} << 1) | 1;
+  return self_.compare_exchange_strong(life, 0) ? TaskRef::adopt(*this) : TaskRef();
+}
+
 bool PoolTask::want_notice() {
   pool_->check_process();
-  pool_->await_notice(*this);
+  pool_->start_notices();  // first: without the thread nobody would let go of the task again
+  refer_to_self();
   while (true) {
     const TaskWord now = slot_->now();
     if (now.is_over()) {
-      pool_->forget_notice(*this);
+      forget_notice();
       return false;
     }
     std::uint64_t before = now.bits();
@@ -149,7 +162,7 @@ bool PoolTask::want_notice() {
   }
 }
 
-void PoolTask::forget_notice() noexcept { pool_->forget_notice(*this); }
+void PoolTask::forget_notice() noexcept { static_cast<void>(take_self(slot_->generation)); }
 
 void PoolTask::dispose() noexcept {
   if (!pool_->is_own_process()) return;

@@ -5,6 +5,8 @@
 
 #include <kin/detail/task.hpp>
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <typeinfo>
 
@@ -36,7 +38,11 @@ class PoolTask final : public Task {
   using Task::renew;
   PoolTask* next_free = nullptr;
   const std::type_info* function = &typeid(void);
-  TaskRef self;  // while a notice is awaited; guarded by the pool's lock
+  /// From here on a notice is awaited, and the task refers to itself.
+  void refer_to_self() noexcept;
+  /// No longer: that reference, if there was one in this life of the slot.
+  [[nodiscard]] TaskRef take_self(std::uint32_t generation) noexcept;
+  [[nodiscard]] bool awaits_notice() const noexcept { return self_.load() != 0; }
   TaskRef lent;  // what the worker reads besides: a task that is held
 
  private:
@@ -45,6 +51,8 @@ class PoolTask final : public Task {
   void dispose() noexcept override;
   [[nodiscard]] std::exception_ptr death() const;
 
+  // 0, or {generation, 1}: a notice of a life before does not fit.
+  std::atomic<std::uint64_t> self_{0};
   WorkerPool* pool_ = nullptr;
   TaskSlot* slot_ = nullptr;
 };

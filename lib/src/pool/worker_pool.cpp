@@ -95,7 +95,8 @@ void WorkerPool::check_process() const {
 // ---- submitting
 
 PoolTask& WorkerPool::take_free() {
-  look_aside();
+  // Relaxed: whoever put something aside a moment ago, it is looked at a moment later.
+  if (has_aside_.load(std::memory_order_relaxed)) look_aside();
   const std::scoped_lock lock(mutex_);
   if (free_ == nullptr) add_block();
   PoolTask& task = *free_;
@@ -109,9 +110,12 @@ void WorkerPool::add_block() {
   auto tasks = std::make_unique<PoolTask[]>(slots.size());
   for (std::size_t i = slots.size(); i-- > 0;) {
     tasks[i].adopt(*this, slots[i]);
+    slots[i].number.store(
+        static_cast<std::uint32_t>(blocks_.size() * PoolState::largest_block + i));
     tasks[i].next_free = free_;
     free_ = &tasks[i];
   }
+  tasks_[blocks_.size()].store(tasks.get());
   blocks_.push_back(std::move(tasks));
 }
 
@@ -120,6 +124,7 @@ void WorkerPool::look_aside() noexcept {
     PoolTask* task = nullptr;
     {
       const std::scoped_lock lock(mutex_);
+      has_aside_.store(!aside_.empty());
       if (aside_.empty()) return;
       task = aside_.front();
       aside_.pop_front();
@@ -157,6 +162,7 @@ void WorkerPool::put_aside(PoolTask& task) noexcept {
   {
     const std::scoped_lock lock(mutex_);
     aside_.push_back(&task);
+    has_aside_.store(true);
   }
   if (is_over_.load()) clear_aside();
 }
@@ -262,38 +268,23 @@ std::string WorkerPool::why_broken() const {
 
 // ---- notices
 
-void WorkerPool::await_notice(PoolTask& task) {
+void WorkerPool::start_notices() {
+  if (has_notices_.load(std::memory_order_acquire)) return;
   const std::scoped_lock lock(mutex_);
-  notices_.start();  // first: without the thread nobody would let go of the task again
-  if (!task.self) task.self = TaskRef(task);
+  notices_.start();
+  has_notices_.store(true, std::memory_order_release);
 }
 
-void WorkerPool::forget_notice(PoolTask& task) noexcept {
-  TaskRef last;  // let go of without the lock
-  const std::scoped_lock lock(mutex_);
-  std::swap(last, task.self);
-}
-
-PoolTask* WorkerPool::task_of(const TaskSlot& slot) const noexcept {
-  for (std::size_t block = 0; block < blocks_.size(); ++block) {
-    const std::span<TaskSlot> slots = state().slots(block);
-    if (&slot >= slots.data() && &slot < slots.data() + slots.size()) {
-      return &blocks_[block][static_cast<std::size_t>(&slot - slots.data())];
-    }
-  }
-  return nullptr;
+PoolTask& WorkerPool::task_of(const TaskSlot& slot) noexcept {
+  const std::uint32_t number = slot.number.load(std::memory_order_relaxed);
+  PoolTask* const block = tasks_[number / PoolState::largest_block].load(std::memory_order_acquire);
+  return block[number % PoolState::largest_block];
 }
 
 // The notice may be of a life before, or come twice.
 void WorkerPool::call_observers(TaskHint hint) {
-  TaskRef task;
-  {
-    const std::scoped_lock lock(mutex_);
-    PoolTask* found = task_of(hint.slot());
-    if (found == nullptr || hint.slot().generation != hint.generation) return;
-    std::swap(task, found->self);
-  }
-  if (task) static_cast<PoolTask&>(*task).call_observers();
+  PoolTask& task = task_of(hint.slot());
+  if (const TaskRef self = task.take_self(hint.generation)) task.call_observers();
 }
 
 // In the notices' thread, as what follows.

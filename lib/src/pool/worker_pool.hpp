@@ -10,6 +10,7 @@
 #include <kin/process.hpp>
 #include <kin/unique_fd.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -49,8 +50,8 @@ class WorkerPool {
   /// Part of every slice of a wait, and of the notices' thread: what to do when the nursery is dead.
   void look_after_nursery();
   void ring_nursery() noexcept;
-  void await_notice(PoolTask& task);
-  void forget_notice(PoolTask& task) noexcept;
+  /// Somebody awaits one.
+  void start_notices();
   [[nodiscard]] std::string why_broken() const;
 
   void close();
@@ -65,9 +66,9 @@ class WorkerPool {
   void start(PoolSettings settings);
   PoolTask& take_free();
   void add_block();
+  [[nodiscard]] PoolTask& task_of(const TaskSlot& slot) noexcept;
   void look_aside() noexcept;
   void clear_aside() noexcept;
-  [[nodiscard]] PoolTask* task_of(const TaskSlot& slot) const noexcept;
   void call_observers(TaskHint hint);
   void take_notice(TaskHint hint);
   void look_around();
@@ -104,6 +105,10 @@ class WorkerPool {
   std::shared_ptr<ProcessEngine> self_;  // while tasks are in use
   std::vector<std::unique_ptr<PoolTask[]>> blocks_;
   std::deque<PoolTask*> aside_;
+  // What the blocks hold, for who has no lock.
+  std::array<std::atomic<PoolTask*>, PoolState::most_blocks> tasks_{};
+  std::atomic<bool> has_aside_{false};  // written with the lock, read without
+  std::atomic<bool> has_notices_{false};
   Notices notices_;
 };
 

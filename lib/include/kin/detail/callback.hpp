@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <concepts>
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -12,7 +14,8 @@ namespace kin::detail {
 template <typename Signature>
 class Callback;
 
-/// Owns something callable that may be move-only; std::move_only_function of C++23.
+/// Owns something callable that may be move-only; std::move_only_function of C++23. What is no larger than
+/// two pointers has its place in here.
 template <typename Result, typename... Arguments>
 class Callback<Result(Arguments...)> {
  public:
@@ -23,38 +26,83 @@ class Callback<Result(Arguments...)> {
     requires(!std::is_same_v<std::remove_cvref_t<Callable>, Callback> &&
              std::is_invocable_r_v<Result, std::decay_t<Callable>&, Arguments...>)
   Callback(Callable&& callable)  // NOLINT: converts
-      : target_(
-            std::make_unique<Holder<std::decay_t<Callable>>>(std::forward<Callable>(callable))) {}
+      : actions_(&Of<std::decay_t<Callable>>::actions) {
+    Of<std::decay_t<Callable>>::make(place_.data(), std::forward<Callable>(callable));
+  }
+  Callback(Callback&& other) noexcept : actions_(std::exchange(other.actions_, nullptr)) {
+    if (actions_ != nullptr) actions_->move(other.place_.data(), place_.data());
+  }
+  Callback& operator=(Callback&& other) noexcept {
+    if (this == &other) return *this;
+    clear();
+    actions_ = std::exchange(other.actions_, nullptr);
+    if (actions_ != nullptr) actions_->move(other.place_.data(), place_.data());
+    return *this;
+  }
+  Callback(const Callback&) = delete;
+  Callback& operator=(const Callback&) = delete;
+  ~Callback() { clear(); }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return target_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept { return actions_ != nullptr; }
   Result operator()(Arguments... arguments) {
-    return target_->call(std::forward<Arguments>(arguments)...);
+    return actions_->call(place_.data(), std::forward<Arguments>(arguments)...);
   }
 
  private:
-  struct Target {
-    Target() = default;
-    Target(const Target&) = delete;
-    Target& operator=(const Target&) = delete;
-    virtual ~Target() = default;
-    virtual Result call(Arguments... arguments) = 0;
+  struct Actions {
+    Result (*call)(std::byte* place, Arguments&&... arguments);
+    void (*move)(std::byte* from, std::byte* to) noexcept;
+    void (*destroy)(std::byte* place) noexcept;
   };
+  static constexpr std::size_t room = 2 * sizeof(void*);
 
+  // How one type of callable is held.
   template <typename Callable>
-  struct Holder final : Target {
+  struct Of {
+    static constexpr bool fits = sizeof(Callable) <= room && alignof(Callable) <= alignof(void*) &&
+                                 std::is_nothrow_move_constructible_v<Callable>;
+    using Held = std::conditional_t<fits, Callable, std::unique_ptr<Callable>>;
+
     template <typename C>
-    explicit Holder(C&& c) : callable(std::forward<C>(c)) {}
-    Result call(Arguments... arguments) override {
-      if constexpr (std::is_void_v<Result>) {
-        static_cast<void>(std::invoke(callable, std::forward<Arguments>(arguments)...));
+    static void make(std::byte* place, C&& callable) {
+      if constexpr (fits) {
+        ::new (place) Held(std::forward<C>(callable));
       } else {
-        return std::invoke(callable, std::forward<Arguments>(arguments)...);
+        ::new (place) Held(std::make_unique<Callable>(std::forward<C>(callable)));
       }
     }
-    Callable callable;
+    static Held& held(std::byte* place) noexcept {
+      return *std::launder(reinterpret_cast<Held*>(place));
+    }
+    static Result call(std::byte* place, Arguments&&... arguments) {
+      const auto callable = [place]() -> Callable& {
+        if constexpr (fits) {
+          return held(place);
+        } else {
+          return *held(place);
+        }
+      };
+      if constexpr (std::is_void_v<Result>) {
+        static_cast<void>(std::invoke(callable(), std::forward<Arguments>(arguments)...));
+      } else {
+        return std::invoke(callable(), std::forward<Arguments>(arguments)...);
+      }
+    }
+    static void move(std::byte* from, std::byte* to) noexcept {
+      ::new (to) Held(std::move(held(from)));
+      std::destroy_at(&held(from));
+    }
+    static void destroy(std::byte* place) noexcept { std::destroy_at(&held(place)); }
+
+    static constexpr Actions actions{call, move, destroy};
   };
 
-  std::unique_ptr<Target> target_;
+  void clear() noexcept {
+    if (actions_ != nullptr) std::exchange(actions_, nullptr)->destroy(place_.data());
+  }
+
+  const Actions* actions_ = nullptr;
+  alignas(void*) std::array<std::byte, room> place_;
 };
 
 }  // namespace kin::detail

@@ -130,6 +130,15 @@ class TaskRef {
     if (task_ != nullptr) drop();
   }
 
+  /// Without a count of its own: for one that was released.
+  [[nodiscard]] static TaskRef adopt(Task& task) noexcept {
+    TaskRef reference;
+    reference.task_ = &task;
+    return reference;
+  }
+  /// Leaves the count to whoever adopts it.
+  void release() noexcept { task_ = nullptr; }
+
   [[nodiscard]] Task* get() const noexcept { return task_; }
   Task* operator->() const noexcept { return task_; }
   Task& operator*() const noexcept { return *task_; }
