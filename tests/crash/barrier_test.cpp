@@ -7,12 +7,14 @@
 #include "crash/prove.hpp"
 
 #include <kin/error.hpp>
+#include <kin/process.hpp>
 #include <kin/sync.hpp>
 
 #include <doctest/doctest.h>
 
 #include <optional>
 #include <string>
+#include <thread>
 
 using crash::Moment;
 using crash::require;
@@ -51,6 +53,11 @@ struct Fresh {
       require(what.find("its time limit") != std::string::npos, what);
       return never_came;
     }
+  }
+
+  /// The word that decides: the first of its line, behind those of the object and the lock.
+  [[nodiscard]] const void* meeting() const {
+    return reinterpret_cast<const std::byte*>(&crash::object_of(*barrier)) + 192;
   }
 
   void require_to_work() const {
@@ -172,5 +179,39 @@ TEST_SUITE("barrier") {
       require(!fresh.barrier->broken(), "a stopped party counts as dead");
     };
     crash::prove(scenario);
+  }
+
+  TEST_CASE("who notices a death is killed too") {
+    Fresh fresh{4};
+    crash::prove({
+        .name = "wait beside a killed party",
+        .prepare =
+            [&] {
+              fresh.prepare();
+              kin::Process party([&] { static_cast<void>(fresh.meet()); });
+              party.start();
+              while (fresh.barrier->n_waiting() == 0) std::this_thread::yield();
+              party.kill();
+              party.join();
+            },
+        .operation = [&] { require(fresh.meet() == broken, "nobody noticed"); },
+        .check =
+            [&](const Moment&) {
+              require(fresh.meet() == broken, "nobody noticed");
+              fresh.require_to_work();
+              return broken;
+            },
+        .expected = {broken},
+        .at = crash::At::every_change,
+        .watch =
+            [&] {
+              return crash::Ranges{
+                  {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.barrier)), 256}};
+            },
+        // From its arrival on, and not through the exception: that is a long way, step by step.
+        .lead = {.word = [&] { return fresh.meeting(); }, .stores = 1, .window = 30},
+        .patience = 60s,
+        .budget = 10s,
+    });
   }
 }

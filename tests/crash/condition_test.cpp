@@ -8,6 +8,7 @@
 #include "support/shared_page.hpp"
 
 #include <kin/log.hpp>
+#include <kin/process.hpp>
 #include <kin/sync.hpp>
 
 #include <doctest/doctest.h>
@@ -217,6 +218,51 @@ TEST_SUITE("condition") {
               if (fresh.lock->try_lock_for(1ms)) fresh.lock->unlock();
             },
         .waker = [&] { std::thread([&] { fresh.lock->lock(); }).join(); },
+    });
+  }
+
+  TEST_CASE("who passes on a notification of the dead is killed too") {
+    Fresh fresh;
+    const std::string passed_on = "it was passed on";
+    crash::prove({
+        .name = "wait beside a killed waiter who had been notified",
+        .prepare =
+            [&] {
+              fresh.prepare();
+              kin::Process waiter([&] { fresh.take(); });
+              waiter.start();
+              std::atomic<pid_t> pid(waiter.pid());
+              crash::wait_until_asleep(pid);
+              waiter.kill();
+              waiter.join();
+              fresh.changed->notify_one();
+            },
+        .operation =
+            [&] {
+              const std::scoped_lock guard(*fresh.lock);
+              require(fresh.changed->wait_for(*fresh.lock, 1s), "it was not passed on");
+              fresh.shared->item = Item::taken;
+            },
+        .check =
+            [&](const Moment&) {
+              fresh.lock->lock();
+              // It may be the killed one's: then that one had the lock, or had noted it.
+              const bool was_its = fresh.shared->item == Item::taken || fresh.lock->owner_died();
+              const bool got_it = fresh.changed->wait_for(*fresh.lock, was_its ? 0s : 1s);
+              fresh.lock->unlock();
+              require(got_it != was_its, "the notification was lost, or came twice");
+              fresh.require_to_work();
+              return got_it ? passed_on : was_taken;
+            },
+        .expected = {passed_on, was_taken},
+        .at = crash::At::every_change,
+        .watch =
+            [&] {
+              return crash::Ranges{
+                  {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.changed)), 256},
+                  {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.lock)), 256}};
+            },
+        .budget = 15s,
     });
   }
 }
