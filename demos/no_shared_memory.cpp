@@ -2,7 +2,8 @@
 //
 // demo: processes share no memory: what a child changes, its parent does not see; a thread's it does
 //
-// A child begins with a copy of all of its parent's memory. From then on each has its own.
+// A child begins with a copy of all of its parent's memory. From then on each has its own, but for what
+// is shared on purpose: a kin::Value, and its like.
 
 #include <kin/kin.hpp>
 
@@ -38,7 +39,14 @@ int main() {
   writer.join();
   std::cout << "a string that a child changed by reference: " << text << '\n';
 
-  // What a child found out comes back in a message.
+  // What all are to change is put into shared memory: all processes have this number.
+  const kin::Value<int> shared(100);
+  kin::Process taker([shared] { shared.fetch_sub(1); });
+  taker.start();
+  taker.join();
+  std::cout << "a child took 1 away from a Value: the parent sees " << shared.load() << '\n';
+
+  // Or what a child found out comes back in a message.
   const kin::Queue<int> answers;
   kin::Process worker([answers] { answers.put(number - 1); });
   worker.start();
