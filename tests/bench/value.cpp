@@ -11,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <string>
 
@@ -63,7 +64,8 @@ std::string time_of(double nanoseconds) { return Table::number("%.1f ns", nanose
 class Duels {
  public:
   template <typename Own, typename Peer>
-  void add(const std::string& figure, Own own, const std::string& peer, Peer peers) {
+  void add(const std::string& figure, Own own, const std::string& peer, Peer peers,
+           Table::Want want = Table::Want::at_most) {
     bench::Contestant kin{rounds_of(own)};
     bench::Contestant bare{rounds_of(peers)};
     bench::take_turns(25, {&kin, &bare});
@@ -71,7 +73,7 @@ class Duels {
                 .measured = time_of(kin.best),
                 .peer = peer + " " + time_of(bare.best),
                 .ratio = kin.best / bare.best,
-                .want = Table::Want::at_most,
+                .want = want,
                 .limit = 2});
   }
   Table& table() { return table_; }
@@ -86,6 +88,9 @@ int main() {
   const kin::Value<long> value(0);
   const kin::RawValue<long> raw(0);
   const kin::Value<Record> record;
+  const kin::SharedObject<Record> object;
+  const kin::SharedObject<kin::SharedMap<int, int>> map;
+  std::map<int, int> own_map;
   const bench::Shared<Bare> bare;
 
   Duels duels;
@@ -126,6 +131,25 @@ int main() {
         bare->record = Record{};
         use(bare->record);
       });
+  duels.add(
+      "SharedObject of 64 B: with", [&] { object.with([](Record& all) { all.words[0] += 1; }); },
+      "robust mutex and an addition", add);
+  duels.add(
+      "SharedMap: insert and erase",
+      [&] {
+        map.with([](auto& all) {
+          all[1] = 2;
+          all.erase(1);
+        });
+      },
+      "robust mutex and a std::map",
+      [&] {
+        const std::scoped_lock guard(*bare);
+        own_map[1] = 2;
+        own_map.erase(1);
+        use(own_map);
+      },
+      bench::Table::Want::nothing);
   duels.table().note("the ratio is of times, kin's to the peer's; the mutex is process-shared");
   return duels.table().print();
 }
