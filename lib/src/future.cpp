@@ -7,6 +7,7 @@
 
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/log.hpp>
 
@@ -69,10 +70,16 @@ bool Task::wait(Deadline deadline) {
     std::uint32_t state = first_state_.load();
     if (state == none) return true;
     if (deadline.has_passed()) return false;
+    SoftLimit::check();
     if (state == due && !first_state_.compare_exchange_strong(state, due_and_awaited)) continue;
     // Who ended it may have died before it said so.
     if (!futex_wait_slice(first_state_, due_and_awaited, deadline)) look_around();
   }
+}
+
+void Task::wait_out() {
+  const SoftLimit no_limit;
+  static_cast<void>(wait(Deadline::never()));
 }
 
 std::uint64_t Task::observe(Observer observer) {
@@ -242,6 +249,7 @@ std::optional<std::size_t> Arrivals::next(Deadline deadline) {
       if (found != expected_.end()) return take(found);
     }
     if (deadline.has_passed()) return look();
+    SoftLimit::check();
     if (!futex_wait_slice(inbox_->count, before, deadline)) {
       // A pool whose nursery is dead tells nobody: who asks finds out.
       for (const auto& [number, one] : expected_) one.task->look_around();

@@ -9,6 +9,7 @@
 #include "os/fork.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -32,6 +33,7 @@ bool LocalTask::wait_until_over(Deadline deadline) {
   if (spin(is_over_now, deadline, nullptr)) return true;
   while (!is_over_now()) {
     if (deadline.has_passed()) return false;
+    SoftLimit::check();
     futex_wait_slice(ends_, 0, deadline);
   }
   return true;
@@ -82,8 +84,8 @@ std::string LocalTask::name() const { return readable_type(*function_); }
 
 // ---- ThreadTask
 
-ThreadTask::ThreadTask(const std::type_info& function)
-    : LocalTask(function), fork_depth_(fork_depth) {}
+ThreadTask::ThreadTask(const std::type_info& function, std::uint32_t soft_limit)
+    : LocalTask(function), fork_depth_(fork_depth), soft_limit_(soft_limit) {}
 
 ThreadTask::~ThreadTask() = default;
 
@@ -103,6 +105,8 @@ bool ThreadTask::want_notice() {
   return LocalTask::want_notice();
 }
 
+void ThreadTask::begin_anew() noexcept { SoftLimit::begin_anew(Deadline::now()); }
+
 void ThreadTask::run() {
   if (!begin()) {
     let_go();
@@ -111,6 +115,7 @@ void ThreadTask::run() {
   std::unique_ptr<Box> box;
   std::exception_ptr exception;
   try {
+    const SoftLimit limit(soft_limit_, soft_limit_ == 0 ? 0 : Deadline::now());
     box = call();
   } catch (...) {
     exception = std::current_exception();

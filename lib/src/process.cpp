@@ -18,10 +18,14 @@
 #include "os/child.hpp"
 #include "os/cpu_count.hpp"
 #include "os/fork.hpp"
+#include "waiting/futex.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/log.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -141,7 +145,15 @@ bool ProcessHandle::join_until(Deadline deadline) const {
   if (child_->about().pid == ::getpid()) {
     throw std::logic_error("kin: a process can't join itself");
   }
-  return child_->join(deadline);
+  using detail::SoftLimit;
+  if (!SoftLimit::is_set()) return child_->join(deadline);
+  bool has_ended = child_->join(Deadline::passed());
+  while (!has_ended && !deadline.has_passed()) {
+    SoftLimit::check();
+    const std::int64_t slice_ends = Deadline::now() + detail::slice_nanoseconds;
+    has_ended = child_->join(Deadline::at(std::min(deadline.nanoseconds(), slice_ends)));
+  }
+  return has_ended;
 }
 
 // ---- Process

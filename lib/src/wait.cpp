@@ -10,6 +10,7 @@
 #include "base/syscall.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -206,6 +207,7 @@ std::vector<std::size_t> wait_any_until(std::span<const Waitable> things, Deadli
   }
   if (!found && !deadline.has_passed()) wait.prepare_to_sleep();
   while (!found && !deadline.has_passed()) {
+    SoftLimit::check();
     wait.ask_for_bells();
     found = wait.look() || wait.poll(milliseconds_for(deadline));
     if (!found) wait.look_around();

@@ -139,7 +139,8 @@ class KIN_EXPORT SerializationError : public Error {
   ~SerializationError() override;
 };
 
-/// The time limit of a task, or of the next result of a range, is over.
+/// The time limit of a task, or of the next result of a range, is over. In a task: its soft limit is, and the
+/// call would have to wait.
 /// What a single call waits for at most stands in its return type instead: get_for().
 /// Python: TimeoutError.
 class KIN_EXPORT TimeoutError : public Error {

@@ -55,7 +55,8 @@ struct CallOptions {
   detail::ErrorCallback error_callback = nullptr;
   /// A call that runs for longer is ended, with its worker: TimeoutError. Processes only.
   std::optional<std::chrono::nanoseconds> timeout = std::nullopt;
-  /// After that time stop_requested() turns true in the call. Of no effect in threads.
+  /// After that time stop_requested() turns true in the call, and calls of kin's that would wait there
+  /// throw TimeoutError.
   std::optional<std::chrono::nanoseconds> soft_timeout = std::nullopt;
   /// How often it runs again when its worker dies. Processes only.
   int retries = 0;
@@ -111,13 +112,12 @@ class BasicPool {
   /// Calls `function(arguments...)` in a worker and waits for the result.
   template <typename F, typename... As>
   auto apply(F&& function, As&&... arguments) {
-    return apply_async(std::forward<F>(function), std::forward<As>(arguments)...).get();
+    return result_of(apply_async(std::forward<F>(function), std::forward<As>(arguments)...));
   }
   template <typename F, typename... As>
   auto apply(CallOptions<ResultOfCall<F, As...>> options, F&& function, As&&... arguments) {
-    return apply_async(std::move(options), std::forward<F>(function),
-                       std::forward<As>(arguments)...)
-        .get();
+    return result_of(
+        apply_async(std::move(options), std::forward<F>(function), std::forward<As>(arguments)...));
   }
 
   /// The same without waiting.
@@ -145,21 +145,21 @@ class BasicPool {
   /// chunk.
   template <typename F, std::ranges::input_range Range>
   auto map(F&& function, Range&& items) {
-    return map_async(std::forward<F>(function), std::forward<Range>(items)).get();
+    return result_of(map_async(std::forward<F>(function), std::forward<Range>(items)));
   }
   template <typename F, std::ranges::input_range Range>
   auto map(MapOptions<ResultOfItem<false, F, Range>> options, F&& function, Range&& items) {
-    return map_async(std::move(options), std::forward<F>(function), std::forward<Range>(items))
-        .get();
+    return result_of(
+        map_async(std::move(options), std::forward<F>(function), std::forward<Range>(items)));
   }
   template <typename F, typename T>
   auto map(F&& function, std::initializer_list<T> items) {
-    return map_async(std::forward<F>(function), items).get();
+    return result_of(map_async(std::forward<F>(function), items));
   }
   template <typename F, typename T>
   auto map(MapOptions<ResultOfItem<false, F, std::initializer_list<T>>> options, F&& function,
            std::initializer_list<T> items) {
-    return map_async(std::move(options), std::forward<F>(function), items).get();
+    return result_of(map_async(std::move(options), std::forward<F>(function), items));
   }
 
   /// The same without waiting. The items are read before it returns.
@@ -180,16 +180,16 @@ class BasicPool {
   /// As map(), where each item is a tuple of the function's arguments.
   template <typename F, std::ranges::input_range Range>
   auto starmap(F&& function, Range&& items) {
-    return starmap_async(std::forward<F>(function), std::forward<Range>(items)).get();
+    return result_of(starmap_async(std::forward<F>(function), std::forward<Range>(items)));
   }
   template <typename F, std::ranges::input_range Range>
   auto starmap(MapOptions<ResultOfItem<true, F, Range>> options, F&& function, Range&& items) {
-    return starmap_async(std::move(options), std::forward<F>(function), std::forward<Range>(items))
-        .get();
+    return result_of(
+        starmap_async(std::move(options), std::forward<F>(function), std::forward<Range>(items)));
   }
   template <typename F, typename T>
   auto starmap(F&& function, std::initializer_list<T> items) {
-    return map_all<true>({}, std::forward<F>(function), items).get();
+    return result_of(map_all<true>({}, std::forward<F>(function), items));
   }
   template <typename F, std::ranges::input_range Range>
   auto starmap_async(F&& function, Range&& items) {
@@ -258,6 +258,13 @@ class BasicPool {
  private:
   void end() noexcept {
     if (engine_) engine_->end();
+  }
+
+  // A thread uses what lies on the caller's stack: so a soft limit does not end the wait for it.
+  template <typename T>
+  static T result_of(Future<T> future) {
+    if constexpr (std::same_as<Engine, ThreadEngine>) future.task_ref()->wait_out();
+    return std::move(future).get();
   }
 
   void queue_called_back(const TaskRef& task) {

@@ -6,6 +6,7 @@
 #include "channel/ledger.hpp"
 
 #include "channel/byte_channel.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -197,8 +198,12 @@ bool join(ByteChannel& channel, Deadline deadline) {
     const RobustGuard guard(channel.head_lock, [&] { recover_head(channel); });
     write_off_the_dead(channel);
   };
-  if (!all_done()) look_for_the_dead();
-  if (!channel.ledger.all_done.wait(all_done, deadline, look_for_the_dead)) return false;
+  const auto look_around = [&] {
+    look_for_the_dead();
+    if (!all_done()) SoftLimit::check(deadline);
+  };
+  if (!all_done()) look_around();
+  if (!channel.ledger.all_done.wait(all_done, deadline, look_around)) return false;
   tell_of_losses(channel, lost_before);
   return true;
 }

@@ -5,6 +5,7 @@
 #include "channel/byte_channel.hpp"
 #include "channel/record.hpp"
 #include "waiting/pause.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -226,7 +227,8 @@ bool get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Dead
     if (look_a_moment(channel)) continue;
     hungry_gets = 0;  // nothing is in a hurry here
     const auto ready = [&] { return has_items(channel) || is_shut_down(channel); };
-    if (!channel.items.wait(ready, deadline)) return false;
+    SoftLimit::check(deadline);
+    if (!channel.items.wait(ready, deadline, [] { SoftLimit::check(); })) return false;
     waited = true;
   }
   if (channel.most_items != 0) channel.room.notify();

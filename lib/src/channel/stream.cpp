@@ -6,6 +6,7 @@
 #include "channel/stream.hpp"
 
 #include "channel/writer.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -37,10 +38,14 @@ void announce(ByteChannel& channel, Line& line) {
 
 void put_piece(ByteChannel& channel, const Draft& draft, PipeLine& line) {
   Obstacle obstacle{};
-  while (!put_record(channel, draft, line, obstacle)) {
+  const auto look_around = [&] {
     line.look_for_readers();
-    channel.room.wait([&] { return has_room(channel, obstacle); }, Deadline::never(),
-                      [&] { line.look_for_readers(); });
+    // A message that has begun is not torn.
+    if (draft.total != 0) SoftLimit::check();
+  };
+  while (!put_record(channel, draft, line, obstacle)) {
+    look_around();
+    channel.room.wait([&] { return has_room(channel, obstacle); }, Deadline::never(), look_around);
   }
   announce(channel, line);
 }
@@ -63,7 +68,9 @@ void put_pieces(ByteChannel& channel, std::span<const std::byte> bytes, const Ou
 
 void send_in_pieces(ByteChannel& channel, std::span<const std::byte> bytes,
                     const OutgoingCargo& cargo, PipeLine& line) {
-  const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
+  const RobustGuard guard(
+      channel.tail_lock, Deadline::never(), [] { SoftLimit::check(); },
+      [&] { recover_tail(channel); });
   if (channel.tail_segment.load()->units() < pipe_units) link_larger(channel, pipe_units);
   begin_message(channel);
   try {
@@ -85,6 +92,7 @@ bool is_over(const ByteChannel& channel, PipeLine& line) {
 
 // Sleeps until there may be something, a slice at most. False when it is over.
 bool sleep_for_message(ByteChannel& channel, PipeLine& line, Deadline deadline) {
+  SoftLimit::check();
   want_bell_once(channel);
   if (has_items(channel)) return true;
   if (!line.sleep(end_of_slice(deadline)) || has_items(channel)) return true;

@@ -4,6 +4,8 @@
 
 #include "channel/writer.hpp"
 
+#include "waiting/soft_limit.hpp"
+
 #include <kin/error.hpp>
 
 #include <cstring>
@@ -154,9 +156,13 @@ bool put_when_possible(ByteChannel& channel, std::span<const std::byte> bytes,
       const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
       if (put_record(channel, draft, line, obstacle)) break;
     }
-    line.look_for_readers();
+    const auto look_around = [&] {
+      line.look_for_readers();
+      SoftLimit::check(deadline);
+    };
+    look_around();
     const auto ready = [&] { return has_room(channel, obstacle); };
-    if (!channel.room.wait(ready, deadline, [&] { line.look_for_readers(); })) return false;
+    if (!channel.room.wait(ready, deadline, look_around)) return false;
     waited = true;
   }
   // If killed here: readers see the message at the end of their slices.
@@ -189,6 +195,7 @@ bool when_descriptors_have_room(Deadline deadline, Line& line, FunctionRef<bool(
       if (deadline.has_passed()) return false;
     }
     line.look_for_readers();
+    SoftLimit::check(deadline);
     nanosleep(&little, nullptr);
   }
 }

@@ -7,6 +7,7 @@
 
 #include "base/fork_depth.hpp"
 #include "base/syscall.hpp"
+#include "waiting/soft_limit.hpp"
 #include "wire/exception.hpp"
 
 #include <kin/detail/archive.hpp>
@@ -104,7 +105,7 @@ class Worker {
     std::int64_t started = 0;
     if (has_limit || submitted != 0) started = Deadline::now();
     if (has_limit) start_clock(started);
-    const bool worked = call(task);
+    const bool worked = call(task, started);
     leave_if_copy();
     if (has_limit) stop_clock();
     // What the task printed is seen when it is over, even if its worker is killed then.
@@ -127,9 +128,10 @@ class Worker {
   void stop_clock() { seat_.started_at.store(0); }
 
   // Whether it has a result, and not an exception.
-  bool call(TaskSlot& task) {
+  bool call(TaskSlot& task, std::int64_t started) {
     TaskContext context(task);
     try {
+      const SoftLimit limit(task.soft_limit, started);
       task.code(context);
       return true;
     } catch (...) {
@@ -264,7 +266,9 @@ void TaskContext::next_item(std::size_t done) noexcept {
   slot_.progress.store(done);
   // Each item has the whole time.
   if (own_seat != nullptr && has_limits()) {
-    own_seat->started_at.store(Deadline::now());
+    const std::int64_t now = Deadline::now();
+    SoftLimit::begin_anew(now);
+    own_seat->started_at.store(now);
   }
 }
 
@@ -274,7 +278,13 @@ namespace kin {
 
 bool stop_requested() noexcept {
   using detail::own_seat;
-  if (own_seat == nullptr) return false;
+  using detail::SoftLimit;
+  if (SoftLimit::is_set()) return SoftLimit::has_passed();
+  // A thread that the task has started: the nursery tells. In a child that the task has forked nobody.
+  if (own_seat == nullptr ||
+      own_seat->worker.load(std::memory_order_relaxed) != detail::this_process_or_none()) {
+    return false;
+  }
   // A request for the task before this one is none for this one.
   const std::int64_t started = own_seat->started_at.load(std::memory_order_relaxed);
   return started != 0 && own_seat->stop_for.load(std::memory_order_relaxed) == started;

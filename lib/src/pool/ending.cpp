@@ -5,6 +5,8 @@
 
 #include "pool/worker_pool.hpp"
 
+#include "waiting/soft_limit.hpp"
+
 #include "os/child.hpp"
 
 #include <kin/log.hpp>
@@ -67,6 +69,7 @@ bool WorkerPool::join(Deadline deadline) {
 }
 
 void WorkerPool::end() noexcept {
+  const SoftLimit no_limit;
   try {
     terminate();
     join_nursery(Deadline::never());
@@ -77,6 +80,7 @@ void WorkerPool::end() noexcept {
 }
 
 void WorkerPool::finish() noexcept {
+  const SoftLimit no_limit;
   try {
     const bool was_open = state().phase.load() == PoolState::open;
     close();

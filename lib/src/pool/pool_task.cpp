@@ -9,6 +9,7 @@
 #include "nursery/pool_state.hpp"
 #include "pool/worker_pool.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 #include "wire/exception.hpp"
 
 #include <kin/detail/archive.hpp>
@@ -45,6 +46,7 @@ bool PoolTask::wait_until_over(Deadline deadline) {
     const TaskWord now = slot_->now();
     if (now.is_over()) return true;
     if (deadline.has_passed()) return false;
+    SoftLimit::check();
     std::uint64_t before = now.bits();
     const TaskWord awaited = now.with(TaskWord::awaited);
     if (before != awaited.bits() && !slot_->word.compare_exchange_strong(before, awaited.bits())) {

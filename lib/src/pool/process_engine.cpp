@@ -4,6 +4,7 @@
 
 #include "pool/finishing.hpp"
 #include "pool/worker_pool.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/log.hpp>
 
@@ -89,6 +90,7 @@ void ProcessEngine::finish() noexcept {
 
 void ProcessEngine::finish_at_end() noexcept {
   if (!pool_->is_own_process()) return;
+  const SoftLimit no_limit;
   try {
     pool_->close();
     pool_->join(Deadline::never());

@@ -9,6 +9,8 @@
 #include "base/signal_mask.hpp"
 #include "os/fork.hpp"
 #include "pool/finishing.hpp"
+#include "waiting/futex.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 #include <kin/log.hpp>
@@ -127,12 +129,12 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
           "kin: the thread pool is open: close() or terminate() it before join()");
     }
     const auto is_done = [this] { return open_tasks_ == 0; };
-    if (deadline.is_never()) {
-      all_done_.wait(lock, is_done);
-    } else {
-      const std::chrono::steady_clock::time_point until{
-          std::chrono::nanoseconds(deadline.nanoseconds())};
-      if (!all_done_.wait_until(lock, until, is_done)) return false;
+    while (!is_done()) {
+      if (deadline.has_passed()) return false;
+      SoftLimit::check();
+      const std::int64_t slice_ends = Deadline::now() + slice_nanoseconds;
+      const std::chrono::nanoseconds until(std::min(deadline.nanoseconds(), slice_ends));
+      all_done_.wait_until(lock, std::chrono::steady_clock::time_point(until));
     }
     lock.unlock();
     join_threads();
@@ -140,6 +142,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   }
 
   void end() noexcept {
+    const SoftLimit no_limit;
     try {
       if (here() == this) {
         // The last handle went in a task: a thread can't join itself.

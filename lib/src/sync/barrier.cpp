@@ -14,6 +14,7 @@
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
@@ -229,11 +230,15 @@ void act(BarrierObject& barrier, const Arrival& arrival, const Action& action) {
 
 void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline deadline) {
   const auto is_over = [&] { return barrier.meeting.load().generation != generation; };
-  const auto look_around = [&] { look_for_the_dead(barrier, generation); };
+  const auto look_around = [&] {
+    look_for_the_dead(barrier, generation);
+    if (!is_over()) SoftLimit::check(deadline);
+  };
   const auto give_up = [&] {
     break_generation(barrier, generation, Reason::time_limit, ::getpid());
   };
   try {
+    if (!is_over()) SoftLimit::check(deadline);
     // Where there are more parties than processors, those who spin keep the others from arriving.
     ParkingSpot& spot = barrier.next_generation;
     const bool passed = barrier.may_spin ? spot.wait(is_over, deadline, look_around)

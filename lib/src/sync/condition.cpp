@@ -14,6 +14,7 @@
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <algorithm>
 #include <array>
@@ -184,7 +185,7 @@ bool sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
            FunctionRef<bool()> is_lock_left) {
   const auto ready = [&] { return is_let_go(condition, waiter); };
   if (ready() || deadline.is_passed_from_start() || spin(ready, deadline, nullptr)) return false;
-  while (!ready() && !deadline.has_passed()) {
+  while (!ready() && !deadline.has_passed() && !SoftLimit::gives_up()) {
     const std::uint32_t wakes = waiter.wakes.load();
     waiter.is_asleep.store(1);
     // SYNC condition: either this sees the ticket let go, or who lets it go sees that this is asleep.
@@ -235,7 +236,10 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
     // Another came before, and was told in its place: so it waits on, with the same ticket.
     static_cast<void>(lock.unlock_all());
   }
-  return leave(condition, waiter) || lock.owner_died();
+  if (leave(condition, waiter) || lock.owner_died()) return true;
+  // Not before: as after any wait, the lock is held.
+  SoftLimit::check(deadline);
+  return false;
 }
 
 void Condition::notify(int count) const {

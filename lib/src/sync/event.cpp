@@ -8,6 +8,7 @@
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -52,12 +53,13 @@ void Event::clear() const { event_in(object()).word.fetch_and(~is_set_bit); }
 bool Event::wait_until(Deadline deadline) const {
   EventObject& event = event_in(object());
   const std::uint32_t before = event.word.load();
-  return event.changed.wait(
-      [&] {
-        const std::uint32_t now = event.word.load();
-        return (now & is_set_bit) != 0 || (now ^ before) >= one_time;
-      },
-      deadline);
+  const auto was_set = [&] {
+    const std::uint32_t now = event.word.load();
+    return (now & is_set_bit) != 0 || (now ^ before) >= one_time;
+  };
+  if (was_set()) return true;
+  SoftLimit::check(deadline);
+  return event.changed.wait(was_set, deadline, [] { SoftLimit::check(); });
 }
 
 }  // namespace kin

@@ -9,6 +9,7 @@
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/robust_lock.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 #include <kin/log.hpp>
@@ -88,7 +89,7 @@ bool LockHandle::lock_until(Deadline deadline) const {
   if (held.count >= most_held) {
     throw std::logic_error("kin: this thread holds 1000 locks already");
   }
-  const auto found = lock.lock.lock_until(deadline);
+  const auto found = lock.lock.lock_until(deadline, [] { SoftLimit::check(); });
   if (!found) return false;
   // If killed from here on: the next holder is told.
   if (*found == RobustLock::Found::owner_died) tell_of_death(lock);
@@ -144,6 +145,7 @@ unsigned LockHandle::unlock_all() const {
 }
 
 void LockHandle::lock_again(unsigned times) const {
+  const SoftLimit no_limit;
   static_cast<void>(lock_until(Deadline::never()));
   if (kind_ == Kind::recursive) lock_in(object()).depth.store(times);
 }

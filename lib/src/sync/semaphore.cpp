@@ -12,6 +12,7 @@
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/log.hpp>
 
@@ -203,8 +204,11 @@ void take_from_the_dead_now_and_then(SemaphoreObject& semaphore) {
 [[gnu::noinline]] bool wait_and_take(SemaphoreObject& semaphore, Deadline deadline) {
   const auto look_around = [&] {
     if (semaphore.gives_back) take_from_the_dead(semaphore);
+    SoftLimit::check();
   };
   if (semaphore.gives_back) take_from_the_dead_now_and_then(semaphore);
+  if (take(semaphore)) return true;
+  SoftLimit::check(deadline);
   if (!semaphore.released.wait([&] { return take(semaphore); }, deadline, look_around)) {
     return false;
   }

@@ -44,8 +44,10 @@ std::optional<RobustLock::Found> found_by(int result) {
   }
 }
 
-timespec end_of_slice(Deadline deadline) {
-  const std::int64_t until = std::min(deadline.nanoseconds(), Deadline::now() + slice_nanoseconds);
+timespec end_of_slice(Deadline deadline, FunctionRef<void()> look_around) {
+  const std::int64_t slice_ends = Deadline::now() + slice_nanoseconds;
+  const std::int64_t until = std::min(deadline.nanoseconds(), slice_ends);
+  if (until == slice_ends) look_around();
   timespec absolute{};
   absolute.tv_sec = until / 1'000'000'000;
   absolute.tv_nsec = until % 1'000'000'000;
@@ -53,28 +55,28 @@ timespec end_of_slice(Deadline deadline) {
 }
 
 // This thread holds the lock: it would wait for ever, or for all of its time.
-std::nullopt_t wait_for_oneself(Deadline deadline) {
+std::nullopt_t wait_for_oneself(Deadline deadline, FunctionRef<void()> look_around) {
   if (deadline.is_never()) {
     throw DeadlockError("this thread waits for a lock that it holds itself");
   }
   while (!deadline.has_passed()) {
-    const timespec until = end_of_slice(deadline);
+    const timespec until = end_of_slice(deadline, look_around);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
   }
   return std::nullopt;
 }
 
-int lock_for_a_slice(pthread_mutex_t& mutex, Deadline deadline) {
+int lock_for_a_slice(pthread_mutex_t& mutex, Deadline deadline, FunctionRef<void()> look_around) {
+  const timespec until = end_of_slice(deadline, look_around);
 #if defined(__SANITIZE_THREAD__)
   // The thread sanitizer of g++ 12 does not see pthread_mutex_clocklock at all, nor that
   // pthread_mutex_timedlock gets a dead thread's lock. Of trylock it knows both. (That a thread's
   // death publishes what it wrote while it held the lock, it does not know of any of them.)
-  static_cast<void>(deadline);
+  static_cast<void>(until);
   const timespec moment{.tv_sec = 0, .tv_nsec = 100'000};
   nanosleep(&moment, nullptr);
   return pthread_mutex_trylock(&mutex);
 #else
-  const timespec until = end_of_slice(deadline);
   return pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &until);
 #endif
 }
@@ -105,8 +107,9 @@ bool RobustLock::release_by_glibc() noexcept {
   return pthread_mutex_unlock(&mutex_) == 0;
 }
 
-std::optional<RobustLock::Found> RobustLock::lock_slowly(int result, Deadline deadline) {
-  if (result == EDEADLK) return wait_for_oneself(deadline);
+std::optional<RobustLock::Found> RobustLock::lock_slowly(int result, Deadline deadline,
+                                                         FunctionRef<void()> look_around) {
+  if (result == EDEADLK) return wait_for_oneself(deadline, look_around);
   auto found = found_by(result);
   if (found || deadline.is_passed_from_start()) return found;
   for (int spin = 0; spin < spins + yields; ++spin) {
@@ -120,7 +123,7 @@ std::optional<RobustLock::Found> RobustLock::lock_slowly(int result, Deadline de
     if (found) return found;
   }
   while (!deadline.has_passed()) {
-    found = found_by(lock_for_a_slice(mutex_, deadline));
+    found = found_by(lock_for_a_slice(mutex_, deadline, look_around));
     if (found) return found;
     recover_unmarked();
   }

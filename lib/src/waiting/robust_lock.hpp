@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "base/function_ref.hpp"
 #include "waiting/robust_list.hpp"
 
 #include <kin/detail/deadline.hpp>
@@ -33,14 +34,20 @@ class RobustLock {
   Found lock() {
     const int result = take();
     // Without an end it waits until it has it. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
-    return result == 0 ? Found::clean : *lock_slowly(result, Deadline::never());
+    return result == 0 ? Found::clean : *lock_slowly(result, Deadline::never(), [] {});
   }
   /// Does not wait; none when another thread holds it.
   std::optional<Found> try_lock() { return lock_until(Deadline::passed()); }
   /// None when the time is up.
   std::optional<Found> lock_until(Deadline deadline) {
     const int result = take();
-    return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline);
+    return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline, [] {});
+  }
+  /// The same. Before each slice of sleep, unless the deadline is its end, it calls `look_around()`, which
+  /// may throw.
+  std::optional<Found> lock_until(Deadline deadline, FunctionRef<void()> look_around) {
+    const int result = take();
+    return result == 0 ? std::optional(Found::clean) : lock_slowly(result, deadline, look_around);
   }
 
   /// Only where it is free and was left clean; false says nothing more.
@@ -65,7 +72,7 @@ class RobustLock {
   int take() noexcept { return lock_at_once() ? 0 : take_by_glibc(); }
   int take_by_glibc() noexcept;
   bool release_by_glibc() noexcept;
-  std::optional<Found> lock_slowly(int result, Deadline deadline);
+  std::optional<Found> lock_slowly(int result, Deadline deadline, FunctionRef<void()> look_around);
   [[nodiscard]] bool looks_free() const noexcept;
   void recover_unmarked() noexcept;
 
@@ -86,9 +93,16 @@ class RobustGuard {
       : RobustGuard(lock, Deadline::passed(), recover) {}
   /// Waits for it so long; holds() tells.
   template <typename Recover>
-  RobustGuard(RobustLock& lock, Deadline deadline, Recover&& recover) : lock_(&lock) {
+  RobustGuard(RobustLock& lock, Deadline deadline, Recover&& recover)
+      : RobustGuard(
+            lock, deadline, [] {}, recover) {}
+  /// The same; `look_around()` as in RobustLock::lock_until().
+  template <typename Recover>
+  RobustGuard(RobustLock& lock, Deadline deadline, FunctionRef<void()> look_around,
+              Recover&& recover)
+      : lock_(&lock) {
     if (lock.lock_at_once()) return;
-    const auto found = lock.lock_until(deadline);
+    const auto found = lock.lock_until(deadline, look_around);
     if (!found) {
       lock_ = nullptr;
     } else if (*found == RobustLock::Found::owner_died) {

@@ -59,17 +59,24 @@ class KIN_EXPORT ThreadTask : public LocalTask {
   [[nodiscard]] bool wait_until_over(Deadline deadline) override;
 
  protected:
-  explicit ThreadTask(const std::type_info& function);
+  /// `soft_limit` in milliseconds; 0: none.
+  ThreadTask(const std::type_info& function, std::uint32_t soft_limit);
   bool want_notice() override;
   ~ThreadTask() override;
   virtual std::unique_ptr<Box> call() = 0;
   /// What the call needed is gone when it is over.
   virtual void let_go() noexcept = 0;
+  /// Of a chunk: one more item is done, and the next has the whole time.
+  void next_item() const noexcept {
+    if (soft_limit_ != 0) begin_anew();
+  }
 
  private:
   void check_process() const;
+  static void begin_anew() noexcept;
 
   int fork_depth_;
+  std::uint32_t soft_limit_;
 };
 
 /// Several tasks that are one to whoever waits: over when all are.

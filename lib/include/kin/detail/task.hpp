@@ -69,6 +69,8 @@ class KIN_EXPORT Task {
   /// Over, and what has to be called before others see that was called.
   [[nodiscard]] bool is_ready() const;
   [[nodiscard]] bool wait(Deadline deadline);
+  /// Until it is over, though a soft limit pass: for who has lent it what lies on the stack.
+  void wait_out();
 
   /// Calls it once when the task is over; at once if it is. What it throws is logged. The number is
   /// for unobserve(). Throws SystemError, and never calls it, when there is no thread to be had for that.

@@ -68,6 +68,10 @@ using TaskCode = void (*)(TaskContext& context);
 namespace kin {
 
 /// In a task: whether its soft limit has passed. It should end soon then; what it still returns counts.
+/// From then on calls of kin's throw TimeoutError in the task's thread instead of waiting: at once, or within
+/// a quarter of a second where they waited already. Calls that need not wait succeed, so that a task can
+/// clean up.
+/// After fork: false in a process that the task has forked, which has no limit.
 [[nodiscard]] KIN_EXPORT bool stop_requested() noexcept;
 
 }  // namespace kin

@@ -9,6 +9,7 @@
 #include <kin/detail/process_engine.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -70,7 +71,8 @@ class ThreadCall final : public ThreadTask {
   static TaskRef hold(ThreadEngine& /*engine*/, const TaskLimits& limits, G&& function,
                       Given&&... given) {
     ThreadEngine::check(limits);
-    return TaskRef(*new ThreadCall(std::forward<G>(function), std::forward<Given>(given)...));
+    return TaskRef(
+        *new ThreadCall(limits, std::forward<G>(function), std::forward<Given>(given)...));
   }
 
  private:
@@ -80,8 +82,8 @@ class ThreadCall final : public ThreadTask {
   };
 
   template <typename G, typename... Given>
-  explicit ThreadCall(G&& function, Given&&... given)
-      : ThreadTask(typeid(F)),
+  explicit ThreadCall(const TaskLimits& limits, G&& function, Given&&... given)
+      : ThreadTask(typeid(F), limits.soft),
         what_(std::in_place,
               What{std::forward<G>(function), std::tuple<As...>(std::forward<Given>(given)...)}) {}
 
@@ -114,15 +116,15 @@ class ThreadChunks {
 
   template <typename G>
   ThreadChunks(ThreadEngine& /*engine*/, const TaskLimits& limits, G&& function)
-      : function_(std::make_shared<F>(std::forward<G>(function))) {
+      : function_(std::make_shared<F>(std::forward<G>(function))), soft_limit_(limits.soft) {
     ThreadEngine::check(limits);
   }
 
   [[nodiscard]] TaskRef hold(std::span<T> items) const {
-    return TaskRef(*new Chunk<true>(function_, items));
+    return TaskRef(*new Chunk<true>(function_, items, soft_limit_));
   }
   [[nodiscard]] TaskRef hold_each(std::span<T> items) const {
-    return TaskRef(*new Chunk<false>(function_, items));
+    return TaskRef(*new Chunk<false>(function_, items, soft_limit_));
   }
 
   template <typename Results>
@@ -149,8 +151,8 @@ class ThreadChunks {
   template <bool whole>
   class Chunk final : public ThreadTask {
    public:
-    Chunk(std::shared_ptr<F> function, std::span<T> items)
-        : ThreadTask(typeid(F)), function_(std::move(function)) {
+    Chunk(std::shared_ptr<F> function, std::span<T> items, std::uint32_t soft_limit)
+        : ThreadTask(typeid(F), soft_limit), function_(std::move(function)) {
       items_.reserve(items.size());
       for (T& item : items) items_.push_back(std::move(item));
     }
@@ -166,9 +168,11 @@ class ThreadChunks {
           } else {
             box->value.values.push_back(invoke_item<star>(*function_, std::move(item)));
           }
+          next_item();
         }
       } else {
-        box->value = run_each<star>(*function_, items_, [](std::size_t /*done*/) {});
+        box->value =
+            run_each<star>(*function_, items_, [this](std::size_t /*done*/) { next_item(); });
       }
       return box;
     }
@@ -182,6 +186,7 @@ class ThreadChunks {
   };
 
   std::shared_ptr<F> function_;
+  std::uint32_t soft_limit_;
 };
 
 }  // namespace kin::detail

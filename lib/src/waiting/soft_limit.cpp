@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "waiting/soft_limit.hpp"
+
+#include <kin/error.hpp>
+
+#include <exception>
+#include <string>
+
+namespace kin::detail {
+
+SoftLimit::SoftLimit(std::uint32_t milliseconds, std::int64_t start) noexcept : before_(own_) {
+  own_ = {milliseconds, fork_depth, std::uncaught_exceptions(), start};
+  own_.until += own_.nanoseconds();
+}
+
+bool SoftLimit::gives_up() noexcept {
+  return has_passed() && std::uncaught_exceptions() <= own_.exceptions;
+}
+
+void SoftLimit::give_up_if_passed() {
+  if (!gives_up()) return;
+  throw TimeoutError("the task's soft limit of " + std::to_string(own_.milliseconds) +
+                     " ms has passed, and this call would wait: return from the task with what "
+                     "there is, or give it a longer soft_timeout");
+}
+
+}  // namespace kin::detail
