@@ -89,7 +89,7 @@ concept TextLike = std::convertible_to<const T&, std::string_view>;
 // Texts are found by any text: a key need not be made a SharedString for it.
 
 struct Less {
-  using is_transparent = void;
+  using is_transparent = void;  // NOLINT: the standard's name
   template <typename A, typename B>
   bool operator()(const A& left, const B& right) const {
     if constexpr (TextLike<A> && TextLike<B>) {
@@ -101,7 +101,7 @@ struct Less {
 };
 
 struct Equal {
-  using is_transparent = void;
+  using is_transparent = void;  // NOLINT: the standard's name
   template <typename A, typename B>
   bool operator()(const A& left, const B& right) const {
     if constexpr (TextLike<A> && TextLike<B>) {
@@ -113,7 +113,7 @@ struct Equal {
 };
 
 struct Hash {
-  using is_transparent = void;
+  using is_transparent = void;  // NOLINT: the standard's name
   template <typename A>
   std::size_t operator()(const A& value) const {
     if constexpr (TextLike<A>) {

@@ -57,6 +57,7 @@ auto values_of(R&& range) {
 /// A store that is never half done, for what fits into a word.
 template <typename T>
 void store_whole(T& place, const T& value) {
+  // NOLINTNEXTLINE(misc-redundant-expression): not for all T
   if constexpr (FitsWord<T> && alignof(T) == sizeof(T)) {
     using Word = typename WordOfSize<sizeof(T)>::Type;
     // Relaxed: the lock of the array orders it.

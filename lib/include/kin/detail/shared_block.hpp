@@ -83,8 +83,8 @@ class KIN_EXPORT SharedBlock {
 class ChosenLock {
  public:
   ChosenLock() : lock_(RLock()) {}
-  explicit ChosenLock(const RLock& lock) : lock_(lock) {}
-  explicit ChosenLock(const Lock& lock) : is_recursive_(false), lock_(lock) {}
+  explicit ChosenLock(RLock lock) : lock_(std::move(lock)) {}
+  explicit ChosenLock(Lock lock) : is_recursive_(false), lock_(std::move(lock)) {}
 
   [[nodiscard]] const LockHandle& get() const noexcept { return lock_; }
 
