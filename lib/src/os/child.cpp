@@ -98,6 +98,14 @@ void kill_and_reap(pid_t pid, Stamp stamp) noexcept {
   }
 }
 
+int reap_unseen(pid_t pid) noexcept {
+  siginfo_t info{};
+  const int result = retry_interrupted([&] {
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | static_cast<int>(__WCLONE));
+  });
+  return result == 0 && info.si_code == CLD_EXITED ? info.si_status : 0;
+}
+
 Child::~Child() { close(); }
 
 Child::Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept

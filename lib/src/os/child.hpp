@@ -100,5 +100,8 @@ UniqueFd open_pidfd(pid_t pid);
 void sweep_when_gone(Stamp stamp);
 /// Ends a child that was forked a moment ago and has no Child yet.
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept;
+/// Waits for a child that no wait() of the application's sees, and returns its exit code; 0 where that can't
+/// be known.
+int reap_unseen(pid_t pid) noexcept;
 
 }  // namespace kin::detail

@@ -6,6 +6,7 @@
 //   before:  the arena exists; the in-process locks are taken; the child has its slot and its birth
 //   parent:  the locks are released
 //   child:   the locks are released; it moves into its slot; what was the parent's is forgotten
+// A stranger is made past all that: it is no member of the family.
 //
 // A slot that was reserved for a fork that failed is given back here; where other code's fork fails,
 // nobody tells us, and the slot stays taken until this process ends.
@@ -17,6 +18,7 @@
 #include "base/syscall.hpp"
 #include "base/thread_id.hpp"
 #include "os/child.hpp"
+#include "os/stranger.hpp"
 
 #include <kin/log.hpp>
 
@@ -28,6 +30,7 @@
 #include <ext/stdio_sync_filebuf.h>
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace kin::detail {
@@ -69,6 +72,13 @@ void after_fork_in_child() {
   forget_children_of_parent();
 }
 
+// As fork(), but past all handlers and past the application: its wait() does not see the child, and no
+// SIGCHLD tells of its end. Neither the C library nor anyone else learns that this is another process,
+// so the child uses system calls, its stack, and nothing else.
+pid_t fork_unseen() noexcept {
+  return static_cast<pid_t>(syscall(SYS_clone, 0, nullptr, nullptr, nullptr, nullptr));
+}
+
 [[maybe_unused]] const bool handlers_are_set = set_fork_handlers();
 
 }  // namespace
@@ -102,6 +112,18 @@ Forked fork_process() {
     throw SystemError("fork", why);
   }
   return {pid, reserved};
+}
+
+void fork_stranger(int keep, void (*life)(int fd)) {
+  const pid_t between = checked("clone", fork_unseen());
+  if (between == 0) {
+    // The end of this one makes an orphan of the other, which init adopts.
+    const pid_t stranger = fork_unseen();
+    if (stranger == 0) life(become_stranger(keep));
+    leave_unseen(stranger == -1 ? errno : 0);
+  }
+  const int why = reap_unseen(between);
+  if (why != 0) throw SystemError("clone", why);
 }
 
 }  // namespace kin::detail

@@ -18,6 +18,12 @@ struct Forked {
 /// Throws SystemError, in the parent, when there is no child.
 Forked fork_process();
 
+/// Makes a process that is no member of the family and nobody's child: it outlives whoever made it, nobody
+/// waits for it, and it keeps nothing of theirs. It calls `life(fd)` with what was `keep`; beside that it
+/// has stderr open, has all signals blocked, and next to no memory: see become_stranger().
+/// No fork handler runs, neither kin's nor another's. Call it with signals blocked. Throws SystemError.
+void fork_stranger(int keep, void (*life)(int fd));
+
 /// From the first call on every fork of this process, by whomever, runs kin's handlers. Called when the
 /// library is loaded, by this part and by those that a program with a plain fork() uses without
 /// Process: of a static library only what is called is linked.
