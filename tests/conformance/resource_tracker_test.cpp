@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // That nothing is left behind, against CPython's TestResourceTracker. There a process of its own keeps a
-// list of names, and unlinks what their owners leave. Here nothing that is shared has a name, so what all
-// have dropped or died with is gone, and there is no tracker. What its cases are about is seen here as
-// follows.
+// list of names, and unlinks what their owners leave. Here only a SharedMemory has a name, and a tracker: see
+// shared_memory_test. What all have dropped or died with of everything else is gone, without one. What its
+// cases are about is seen here as follows.
 //
 //   test_resource_tracker: what a killed process made is free again, and was never anywhere but in memory
 //   test_resource_tracker_sigint, _sigterm, _sigkill, _reused, _mp_fork_reuse_and_prompt_reap: there is
-//     no process to hit or to share, see test_resource_tracker_reused
-//   test_too_long_name_resource: there are no names
+//     no process to hit or to share, see test_resource_tracker_reused; that of SharedMemory is hit in
+//     tests/unit, where it can be found
+//   test_too_long_name_resource: there are no names; a SharedMemory may have any that a file may have
 //   test_resource_tracker_exit_code: nobody counts leaks, as none is possible
 //   test_resource_tracker_fork_deadlock, _raw_fork_prompt_reap, _safety_net_timeout: a forked child that
 //     kin never heard of, and all that it has open, keep nobody from ending

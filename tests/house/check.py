@@ -78,6 +78,7 @@ PART_OF = {
     "worker": "nursery",
     "server": "manager",
     "shared_allocator": "shared",
+    "shared_memory": "shared",
     "shared_object": "shared",
     "value": "shared",
 }

@@ -17,6 +17,7 @@
 #include <kin/serialize.hpp>
 #include <kin/shared.hpp>
 #include <kin/shared_allocator.hpp>
+#include <kin/shared_memory.hpp>
 #include <kin/shared_object.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <string_view>
+
+#include <sys/types.h>
+
+namespace kin::detail {
+
+/// Which file a name is expected to be of.
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  friend bool operator==(const FileId&, const FileId&) = default;
+};
+
+/// Where blocks of shared memory are files: what shm_open() opens.
+inline constexpr std::string_view shared_memory_folder = "/dev/shm/";
+inline constexpr std::size_t longest_name = 255;
+
+/// From now on the name, as long as it is of that file, is removed once this process and all others of its
+/// family are gone, however they went. Call it before the name is made.
+///
+/// It is the tracker that does that: a process that is no member of the family, and waits for its end. The
+/// first call in a family starts it; if it was killed, the next call starts another, with a warning in the
+/// log, and tells it again what this process has made.
+/// Throws SystemError when there is no tracker and none can be started.
+void track(std::string_view name, FileId file);
+/// No longer: the name is gone. Where there is no tracker there is nothing to do.
+void untrack(std::string_view name, FileId file) noexcept;
+
+/// This process has no tracker from now on: its next block, and its children's, get one of their own. For
+/// tests.
+void leave_tracker() noexcept;
+
+}  // namespace kin::detail
