@@ -180,22 +180,33 @@ void Channel::travel(InArchive& archive) {
 
 namespace {
 
-thread_local std::unique_ptr<BorrowedBuffers::Buffers> kept_buffers;
+// Whether this thread's objects are destroyed: in static destructors, and at exit. Has no destructor itself.
+[[gnu::tls_model("initial-exec")]] thread_local bool is_over = false;
+
+struct Kept {
+  std::unique_ptr<BorrowedBuffers::Buffers> buffers;
+  Kept() = default;
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  ~Kept() { is_over = true; }
+};
+thread_local Kept kept;
 
 // A message that was larger than this costs its memory anew each time.
 constexpr std::size_t most_kept = std::size_t{4} << 20;
 
 }  // namespace
 
-BorrowedBuffers::BorrowedBuffers() : buffers_(std::move(kept_buffers)) {
+BorrowedBuffers::BorrowedBuffers() {
+  if (!is_over) buffers_ = std::move(kept.buffers);
   if (!buffers_) buffers_ = std::make_unique<Buffers>();
 }
 
 BorrowedBuffers::~BorrowedBuffers() {
-  if (buffers_->bytes.capacity() > most_kept || buffers_->out.size() > most_kept) return;
+  if (is_over || buffers_->bytes.capacity() > most_kept || buffers_->out.size() > most_kept) return;
   buffers_->out.clear();
   buffers_->cargo.clear();
-  kept_buffers = std::move(buffers_);
+  kept.buffers = std::move(buffers_);
 }
 
 }  // namespace kin::detail

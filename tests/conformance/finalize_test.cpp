@@ -7,6 +7,7 @@
 //
 // Fails when:
 //   live() ends by std::exit: test_finalize
+//   BorrowedBuffers uses what its thread has destroyed: test_finalize, with a sanitizer
 
 #include "trial.hpp"
 
