@@ -142,11 +142,15 @@ bool ParkingSpot::wake_front() noexcept {
 
 void ParkingSpot::notify_all() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // SYNC park: as in notify()
-  if ((sleepers_.load(std::memory_order_relaxed) & asleep) == 0) return;
+  std::uint32_t sleepers = sleepers_.load(std::memory_order_relaxed);
+  if ((sleepers & asleep) == 0) return;
+  // If killed in between: the sleepers look again at the end of their slices.
   for (FutexWord* word : {&front_wakes_, &wakes_}) {
     word->fetch_add(1);
     futex_wake(*word, INT_MAX);
   }
+  // Nobody who had announced sleeps now. Fails when somebody has announced since.
+  sleepers_.compare_exchange_strong(sleepers, sleepers + 1);
 }
 
 }  // namespace kin::detail
