@@ -5,24 +5,16 @@
 #include <csignal>
 #include <initializer_list>
 
-#include <unistd.h>
-
 namespace word_count {
 namespace {
 
 volatile std::sig_atomic_t caught_signal = 0;
-pid_t parent_pid = 0;
 
-void note_signal(int signal) {
-  // Children inherit this handler, and have nothing to say.
-  if (::getpid() != parent_pid) ::_exit(128 + signal);
-  caught_signal = signal;
-}
+void note_signal(int signal) { caught_signal = signal; }
 
 }  // namespace
 
 void catch_signals() {
-  parent_pid = ::getpid();
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);

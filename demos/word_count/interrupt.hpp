@@ -3,14 +3,14 @@
 
 namespace word_count {
 
-/// Ctrl-C, SIGTERM or SIGHUP came. On its way up this exception ends all children: that is what the
-/// destructor of a Process does while the stack unwinds.
+/// Ctrl-C, SIGTERM or SIGHUP came. On its way up this exception ends all workers: that is what the
+/// destructor of a Pool does.
 struct Interrupted {
   int signal;
 };
 
-/// From now on these signals are noted in this process, and end its children without a word. The second
-/// of a kind ends this process at once, and its daemons with it.
+/// From now on these signals are noted. The second of a kind ends this process at once, and with it the
+/// workers of its pool.
 void catch_signals();
 
 /// Throws Interrupted if there was one.

@@ -32,7 +32,8 @@ std::vector<Counted> most_frequent(const WordCounts& counts) {
 
 }  // namespace
 
-void print_report(std::ostream& out, const Tally& tally, double seconds, int counters) {
+void print_report(std::ostream& out, const Result& result, double seconds, int counters) {
+  const Tally& tally = result.tally;
   const auto line = [&out](std::string_view name, std::uint64_t number) {
     out << std::setw(14) << with_commas(number) << "  " << name << '\n';
   };
@@ -41,6 +42,7 @@ void print_report(std::ostream& out, const Tally& tally, double seconds, int cou
   line("words", tally.totals.words);
   line("distinct words", tally.counts.size());
   if (!tally.totals.unreadable.empty()) line("unreadable", tally.totals.unreadable.size());
+  if (result.restarts != 0) line("counters that died and were replaced", result.restarts);
 
   const auto top = most_frequent(tally.counts);
   if (!top.empty()) out << "\nThe most frequent:\n";

@@ -9,7 +9,12 @@
 
 namespace word_count {
 
-void print_report(std::ostream& out, const Tally& tally, double seconds, int counters);
+struct Result {
+  Tally tally;
+  std::uint64_t restarts = 0;  ///< how often a worker took the place of one that died
+};
+
+void print_report(std::ostream& out, const Result& result, double seconds, int counters);
 void print_json(std::ostream& out, const Tally& tally);
 
 [[nodiscard]] std::string number_of_counters(int number);

@@ -13,7 +13,6 @@ namespace word_count {
 struct File {
   std::string path;
   std::uint64_t size = 0;
-  int deaths = 0;  ///< how many counters died while they had it
 };
 
 /// Calls `found` for each plain file below the directory. Symbolic links are not followed, except
