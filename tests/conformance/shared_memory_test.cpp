@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// SharedMemory, against CPython's _TestSharedMemory and TestSharedMemoryNames, and what TestResourceTracker asks
+// SharedMemory and ShareableList, against CPython's _TestSharedMemory and TestSharedMemoryNames, and what TestResourceTracker asks
 // of blocks that are left. That a random name which is taken is followed by another
 // (test_shared_memory_recreate) is in tests/unit: nobody can choose them here.
 //
 // Another family is this program, run again for the one case.
 //
+//   test_shared_memory_ShareableList_basics: slices and negative indices are not there, and sl.format is
+//     what Python reads
 //   test_shared_memory_tracking: the opposite. In Python whoever attaches takes the block away when it ends
 //     (gh-82300); see test_shared_memory_untracking
 //
 // Fails when:
 //   remove_name() removes nothing: test_shared_memory_cleaned_after_process_termination
 //   attach() does not compare the files: test_shared_memory_pickle_unpickle_dead_object
+//   ShareableList::set() does not look how long a text is: test_shared_memory_ShareableList_basics
 //   checked_name() lets a zero pass: test_shared_memory_name_with_embedded_null
 
 #include "trial.hpp"
@@ -23,8 +26,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <unistd.h>
 
@@ -69,6 +74,23 @@ void set_text(const SharedMemory& block, std::string_view text) {
 std::string text_of(const SharedMemory& block, std::size_t size) {
   const auto all = block.as<char>();
   return {all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size)};
+}
+
+using Item = kin::ShareableList::Item;
+using Bytes = kin::ShareableList::Bytes;
+
+Bytes bytes_of(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+// The bytes of a message that is a handle of such a list.
+std::size_t message_size(const std::vector<Item>& items) {
+  const auto [reader, writer] = kin::SimplexPipe<kin::ShareableList>();
+  const kin::ShareableList list(items, own_name("size"));
+  writer.send(list);
+  list.shm().unlink();
+  return reader.recv_bytes().size();
 }
 
 bool has_python() { return std::system("python3 -c 'import multiprocessing.shared_memory'") == 0; }
@@ -164,6 +186,74 @@ TEST_SUITE("shared_memory") {
     sms.unlink();
   }
 
+  TEST_CASE_FIXTURE(BlockTrial, "test_shared_memory_ShareableList_basics") {
+    const std::vector<Item> items = {
+        "howdy", bytes_of("HoWdY"), -273.154, 100, std::monostate(), true, 42};
+    const kin::ShareableList sl(items);
+    CHECK(sl.size() == 7);
+    CHECK(sl.get(0) == Item("howdy"));
+    CHECK(sl.get(1) == Item(bytes_of("HoWdY")));
+    CHECK(sl.get(6) == Item(42));
+    CHECK_THROWS_AS(static_cast<void>(sl.get(7)), std::out_of_range);
+    CHECK_THROWS_AS(sl.set(7, 2), std::out_of_range);
+    CHECK(sl.count(42) == 1);
+    CHECK(sl.count(100) == 1);
+    CHECK(sl.count("adios") == 0);
+    CHECK(sl.index(std::monostate()) == 4);
+    CHECK(sl.index(100) == 3);
+    CHECK(sl.index("nothing") == std::nullopt);
+    CHECK(std::ranges::equal(sl, items));
+
+    sl.set(3, 42);
+    CHECK(sl.get(3) == Item(42));
+    sl.set(4, "some");  // another type, in a place of 8 bytes
+    CHECK(sl.get(4) == Item("some"));
+    CHECK_THROWS_AS(sl.set(4, "far too many"), std::length_error);
+    CHECK(sl.get(4) == Item("some"));
+    sl.set(0, "encodés");  // of 8 bytes
+    CHECK(sl.get(0) == Item("encodés"));
+    CHECK(sl.get(1) == Item(bytes_of("HoWdY")));
+    CHECK_THROWS_AS(sl.set(0, "encodées"), std::length_error);
+    CHECK(sl.get(1) == Item(bytes_of("HoWdY")));
+
+    const auto copy = sl.copy(own_name("copy"));
+    CHECK(copy.shm().name() == own_name("copy"));
+    CHECK(copy.shm().name() != sl.shm().name());
+    const auto tethered = kin::ShareableList::open(copy.shm().name());
+    tethered.set(6, "changed");
+    CHECK(copy.get(6) == Item("changed"));
+    CHECK(sl.get(6) == Item(42));
+    copy.shm().unlink();
+    sl.shm().unlink();
+
+    const kin::ShareableList empty({});
+    CHECK(empty.empty());
+    CHECK(empty.index(1) == std::nullopt);
+    empty.shm().unlink();
+  }
+
+  TEST_CASE_FIXTURE(BlockTrial, "test_shared_memory_ShareableList_pickling") {
+    const kin::Queue<kin::ShareableList> queue;
+    const kin::ShareableList list({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+    queue.put(list);
+    const kin::ShareableList same = queue.get();
+    same.set(0, -1);
+    CHECK(list.get(0) == Item(-1));
+    list.set(1, 0);
+    CHECK(same.get(1) == Item(0));
+    list.shm().unlink();
+    CHECK(message_size(std::vector<Item>(10, Item(1))) ==
+          message_size(std::vector<Item>(400, Item(1))));
+  }
+
+  TEST_CASE_FIXTURE(BlockTrial, "test_shared_memory_ShareableList_pickling_dead_object") {
+    const kin::Queue<kin::ShareableList> queue;
+    const kin::ShareableList list({1, 2, 3});
+    queue.put(list);
+    list.shm().unlink();
+    CHECK(refusal_of([&] { static_cast<void>(queue.get()); }) == ENOENT);
+  }
+
   TEST_CASE("test_shared_memory_cleaned_after_process_termination") {
     if (support::is_again()) {
       SharedMemory::create(own_name("left"), 10);
@@ -222,6 +312,37 @@ theirs.close()
     CHECK(text_of(theirs, 6) == "python");
     theirs.unlink();
     ours.unlink();
+  }
+
+  TEST_CASE_FIXTURE(BlockTrial, "lists with Python") {
+    if (!has_python()) {
+      std::puts("skipped: no python3 with multiprocessing.shared_memory");
+      return;
+    }
+    const std::string script = R"(
+import sys
+from multiprocessing import resource_tracker, shared_memory
+ours = shared_memory.ShareableList(name=sys.argv[1])
+resource_tracker.unregister(ours.shm._name, "shared_memory")
+assert list(ours) == [1, 2.5, True, "text", None, b"bytes"], list(ours)
+ours[0] = "one"
+ours[3] = None
+theirs = shared_memory.ShareableList([7, "python", None, -0.5, b"b", False], name=sys.argv[2])
+resource_tracker.unregister(theirs.shm._name, "shared_memory")
+ours.shm.close()
+theirs.shm.close()
+)";
+    const kin::ShareableList ours({1, 2.5, true, "text", std::monostate(), bytes_of("bytes")});
+    const std::string command =
+        "python3 -c '" + script + "' '" + ours.shm().name() + "' '" + own_name("theirs") + "'";
+    REQUIRE(std::system(command.c_str()) == 0);
+    CHECK(ours.get(0) == Item("one"));
+    CHECK(ours.get(3) == Item());
+    const auto theirs = kin::ShareableList::open(own_name("theirs"));
+    const std::vector<Item> expected = {7, "python", std::monostate(), -0.5, bytes_of("b"), false};
+    CHECK(std::ranges::equal(theirs, expected));
+    theirs.shm().unlink();
+    ours.shm().unlink();
   }
 }
 

@@ -8,11 +8,14 @@
 #include "shared/tracker.hpp"
 #include "support/bystander.hpp"
 
+#include <kin/error.hpp>
 #include <kin/log.hpp>
+#include <kin/shareable_list.hpp>
 #include <kin/shared_memory.hpp>
 
 #include <doctest/doctest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -39,13 +42,20 @@ void wait_until_gone(const std::string& name) {
   while (is_there(name)) std::this_thread::sleep_for(100us);
 }
 
+// A round that strays ends without a check, and the harness kills whatever it left running, the tracker too:
+// then its name stays.
+void remove_what_a_round_left() { std::filesystem::remove("/dev/shm/" + theirs); }
+
 // A block of the test's own, that all must leave alone.
 class OurBlock {
  public:
   OurBlock() : block_(SharedMemory::create(ours, 64)) { block_.as<long>()[0] = 42; }
   OurBlock(const OurBlock&) = delete;
   OurBlock& operator=(const OurBlock&) = delete;
-  ~OurBlock() { block_.unlink(); }
+  ~OurBlock() {
+    remove_what_a_round_left();
+    block_.unlink();
+  }
 
   static void require_untouched() {
     require(is_there(ours) && SharedMemory::open(ours).as<long>()[0] == 42,
@@ -56,22 +66,34 @@ class OurBlock {
   SharedMemory block_;
 };
 
+// It may be gone by now, but not half there.
+void require_whole(const std::string& name) {
+  try {
+    const auto list = kin::ShareableList::open(name);
+    require(list.get(0) == kin::ShareableList::Item(42), "a list that is not whole");
+  } catch (const kin::SystemError& error) {
+    require(error.code().value() == ENOENT, error.what());
+  }
+}
+
 }  // namespace
 
 TEST_SUITE("shared memory") {
-  TEST_CASE("a block is made, by a family of its own") {
+  TEST_CASE("a list is made, by a family of its own") {
     const OurBlock ours_stays;
     crash::Scenario scenario{
-        .name = "SharedMemory: create, and the start of the tracker",
+        .name = "ShareableList: create, and the start of the tracker",
+        .prepare = remove_what_a_round_left,
         .operation =
             [] {
               // This one has a tracker of its own, and nobody else holds its socket.
               kin::detail::leave_tracker();
               kin::set_log_level(kin::LogLevel::off);
-              SharedMemory::create(theirs, 64).as<long>()[0] = 1;
+              const kin::ShareableList list({42, "text"}, theirs);
             },
         .check = [](const Moment& moment) -> std::string {
           const bool was_there = is_there(theirs);
+          if (was_there) require_whole(theirs);
           wait_until_gone(theirs);
           OurBlock::require_untouched();
           require(moment.completed || !was_there || moment.step > 0, "made before it began");
@@ -81,6 +103,7 @@ TEST_SUITE("shared memory") {
         .expected = {"gone when looked for"},
         .possible = {"removed by the tracker"},
         .at = At::every_change,
+        .patience = 30s,  // for another process, that nobody waits for
     };
     crash::prove(scenario);
 
@@ -93,6 +116,7 @@ TEST_SUITE("shared memory") {
     const OurBlock ours_stays;
     crash::Scenario scenario{
         .name = "SharedMemory: create and unlink",
+        .prepare = remove_what_a_round_left,
         .operation =
             [] {
               kin::detail::leave_tracker();
@@ -108,6 +132,7 @@ TEST_SUITE("shared memory") {
         },
         .expected = {"gone"},
         .at = At::every_change,
+        .patience = 30s,
     };
     crash::prove(scenario);
   }
@@ -138,5 +163,37 @@ TEST_SUITE("shared memory") {
     scenario.at = At::every_instruction;
     scenario.budget = 4s;
     crash::prove(scenario);
+  }
+
+  TEST_CASE("an item of a list is set") {
+    const OurBlock ours_stays;
+    std::optional<kin::ShareableList> list;
+    crash::Scenario scenario{
+        .name = "ShareableList: set",
+        .prepare =
+            [&] {
+              if (list) list->shm().unlink();
+              list = kin::ShareableList({1, "old", 2});
+            },
+        .operation = [&] { list->set(1, 12345); },
+        .check = [&](const Moment& moment) -> std::string {
+          require(list->get(0) == kin::ShareableList::Item(1), "the item before it was changed");
+          require(list->get(2) == kin::ShareableList::Item(2), "the item behind it was changed");
+          std::string outcome = "damaged";
+          try {
+            const auto item = list->get(1);
+            if (item == kin::ShareableList::Item("old")) outcome = "old";
+            if (item == kin::ShareableList::Item(12345)) outcome = "new";
+          } catch (const kin::SerializationError&) {
+          }
+          require(outcome == "new" || !moment.completed, "set, and not there");
+          list->set(1, "again");
+          require(list->get(1) == kin::ShareableList::Item("again"), "it can't be set again");
+          return outcome;
+        },
+        .expected = {"old", "new", "damaged"},
+    };
+    crash::prove(scenario);
+    list->shm().unlink();
   }
 }

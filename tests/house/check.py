@@ -77,6 +77,7 @@ PART_OF = {
     "promise": "future",
     "worker": "nursery",
     "server": "manager",
+    "shareable_list": "shared",
     "shared_allocator": "shared",
     "shared_memory": "shared",
     "shared_object": "shared",

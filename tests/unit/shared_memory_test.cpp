@@ -185,7 +185,7 @@ TEST_SUITE("shared_memory") {
     const auto first = SharedMemory::create(own_name("1"), 1);
     int asked = 0;
     const auto second = kin::detail::NamedBlock::create_unnamed(
-        7, [&] { return own_name(std::to_string(++asked / 3 + 1)); });
+        7, [&] { return own_name(std::to_string(++asked / 3 + 1)); }, [](auto) {});
     CHECK(asked == 3);
     CHECK(second->name() == own_name("2"));
     CHECK(second->size() == 7);

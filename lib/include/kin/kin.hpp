@@ -15,6 +15,7 @@
 #include <kin/promise.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
+#include <kin/shareable_list.hpp>
 #include <kin/shared.hpp>
 #include <kin/shared_allocator.hpp>
 #include <kin/shared_memory.hpp>

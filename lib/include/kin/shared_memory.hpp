@@ -20,6 +20,8 @@ namespace detail {
 class NamedBlock;
 }  // namespace detail
 
+class ShareableList;
+
 /// A block of memory with a name, that programs share which know nothing else of each other.
 ///
 ///     auto here = kin::SharedMemory::create("samples", 4096);
@@ -81,6 +83,7 @@ class KIN_EXPORT SharedMemory {
     std::uint64_t inode = 0;
   };
 
+  friend class ShareableList;
   explicit SharedMemory(std::shared_ptr<detail::NamedBlock> block) noexcept;
   [[nodiscard]] detail::NamedBlock& block() const;
   [[nodiscard]] Address address() const;

@@ -63,18 +63,22 @@ UniqueFd make_file(std::ptrdiff_t size) {
 
 }  // namespace
 
-std::shared_ptr<NamedBlock> NamedBlock::create(std::string_view name, std::ptrdiff_t size) {
+std::shared_ptr<NamedBlock> NamedBlock::create(std::string_view name, std::ptrdiff_t size,
+                                               Fill fill) {
   const std::string bare(checked_name(name));
   const UniqueFd fd = make_file(size);
   auto block = std::make_shared<NamedBlock>("", fd);
+  fill(block->bytes());
   if (!block->take_name(bare, fd)) throw SystemError("linkat " + path_of(bare), EEXIST);
   return block;
 }
 
 std::shared_ptr<NamedBlock> NamedBlock::create_unnamed(std::ptrdiff_t size,
-                                                       FunctionRef<std::string()> next_name) {
+                                                       FunctionRef<std::string()> next_name,
+                                                       Fill fill) {
   const UniqueFd fd = make_file(size);
   auto block = std::make_shared<NamedBlock>("", fd);
+  fill(block->bytes());
   while (!block->take_name(next_name(), fd)) {
   }
   return block;

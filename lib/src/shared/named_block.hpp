@@ -21,11 +21,15 @@ namespace kin::detail {
 /// After fork: the child has the same mapping, and closes it for itself.
 class NamedBlock {
  public:
+  /// What is in it before it has a name.
+  using Fill = FunctionRef<void(std::span<std::byte>)>;
+
   /// Throws SystemError, with EEXIST where there is such a name.
-  static std::shared_ptr<NamedBlock> create(std::string_view name, std::ptrdiff_t size);
+  static std::shared_ptr<NamedBlock> create(std::string_view name, std::ptrdiff_t size, Fill fill);
   /// Asks for names until one is free.
   static std::shared_ptr<NamedBlock> create_unnamed(std::ptrdiff_t size,
-                                                    FunctionRef<std::string()> next_name);
+                                                    FunctionRef<std::string()> next_name,
+                                                    Fill fill);
   /// Throws SystemError, with ENOENT where there is no such name.
   static std::shared_ptr<NamedBlock> open(std::string_view name);
 

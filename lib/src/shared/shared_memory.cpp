@@ -12,17 +12,22 @@
 #include <utility>
 
 namespace kin {
+namespace {
+
+constexpr auto leave_zeroes = [](std::span<std::byte> /*block*/) {};
+
+}  // namespace
 
 SharedMemory::SharedMemory(std::shared_ptr<detail::NamedBlock> block) noexcept
     : block_(std::move(block)) {}
 
 SharedMemory SharedMemory::create(std::ptrdiff_t size) {
-  return SharedMemory(
-      detail::NamedBlock::create_unnamed(size, [] { return detail::random_name(); }));
+  return SharedMemory(detail::NamedBlock::create_unnamed(
+      size, [] { return detail::random_name(); }, leave_zeroes));
 }
 
 SharedMemory SharedMemory::create(std::string_view name, std::ptrdiff_t size) {
-  return SharedMemory(detail::NamedBlock::create(name, size));
+  return SharedMemory(detail::NamedBlock::create(name, size, leave_zeroes));
 }
 
 SharedMemory SharedMemory::open(std::string_view name) {
