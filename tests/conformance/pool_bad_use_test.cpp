@@ -95,6 +95,23 @@ TEST_SUITE("pool_bad_use") {
     }
   }
 
+  TEST_CASE_FIXTURE(Trial, "a range of results has no callbacks, and says so") {
+    kin::Pool pool(1);
+    const std::vector<int> items{1, 2};
+    CHECK_THROWS_AS(
+        static_cast<void>(pool.imap({.progress = [](const kin::Progress&) {}}, square, items)),
+        std::invalid_argument);
+    CHECK_THROWS_AS(static_cast<void>(pool.imap_unordered(
+                        {.error_callback = [](const std::exception_ptr&) {}}, square, items)),
+                    std::invalid_argument);
+    CHECK_THROWS_AS(
+        static_cast<void>(pool.imap({.callback = [](const std::vector<int>&) {}}, square, items)),
+        std::invalid_argument);
+    int sum = 0;
+    for (const int one : pool.imap({.chunk_size = 2}, square, items)) sum += one;
+    CHECK(sum == 5);
+  }
+
   TEST_CASE_FIXTURE(Trial, "what is pending is cancelled, and its callbacks are called") {
     kin::Pool pool(1);
     std::vector<std::string> errors;  // by one thread, before join() returns

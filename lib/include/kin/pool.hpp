@@ -14,6 +14,7 @@
 #include <initializer_list>
 #include <memory>
 #include <ranges>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -208,6 +209,7 @@ class BasicPool {
   ///
   /// What an item threw comes out at its place; one may go on behind it.
   /// Lifetime: refers to `items` unless that is an rvalue.
+  /// Throws: std::invalid_argument for a callback or `.progress` in the options: the loop has the results.
   template <typename F, std::ranges::input_range Range>
   [[nodiscard]] auto imap(F&& function, Range&& items) {
     return imap_all({}, Order::as_given, std::forward<F>(function), std::forward<Range>(items));
@@ -311,6 +313,10 @@ class BasicPool {
                 Range&& items) {
     require_items<Engine, false, F, Range>();
     using Chunks = ChunksOf<Engine, false, F, Range>;
+    if (options.callback || options.error_callback || options.progress) {
+      throw std::invalid_argument(
+          "kin: imap() has no callbacks and no progress: its results are taken in a loop");
+    }
     const std::size_t size = chunk_size_for(options.chunk_size.value_or(1), 1, 1);
     return ResultRange<Engine, Chunks, std::views::all_t<Range>>(
         engine_, Chunks(engine(), limits_of(options), std::forward<F>(function)),
