@@ -391,7 +391,7 @@ TEST_SUITE("tracker") {
       return std::string();
     });
     REQUIRE(go_on.get_for(unit::patience) == true);
-    REQUIRE(::shm_unlink(("/" + own_name("name")).c_str()) == 0);
+    REQUIRE(::shm_unlink(('/' + own_name("name")).c_str()) == 0);
     const auto block = SharedMemory::create(own_name("name"), 1);
     family.kill();
     CHECK(family.said_to_the_end() == "");
