@@ -415,7 +415,7 @@ TEST_SUITE("tracker") {
     REQUIRE(tracker != 0);
     const std::string proc = "/proc/" + std::to_string(tracker) + "/";
     REQUIRE(unit::eventually([&] { return crash::process_state(tracker) == 'S'; }));
-    CHECK(::getsid(tracker) == tracker);
+    CHECK(::getpgid(tracker) == tracker);
     CHECK(open_files(tracker) == 4);
     CHECK(std::filesystem::read_symlink(proc + "fd/0") == "/dev/null");
     CHECK(std::filesystem::read_symlink(proc + "fd/1") == "/dev/null");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// How a process that kin forked for itself lets go of the application: of its session, its terminal and its
+// How a process that kin forked for itself lets go of the application: of its process group and its
 // signals, its descriptors, and its memory. A copy of that would cost as much as the application changes of
 // its own from then on, and would keep shared mappings alive; of the arena, it would pass for a relative.
 //
@@ -139,7 +139,9 @@ int forget_descriptors(int keep) noexcept {
 }  // namespace
 
 int become_stranger(int keep) noexcept {
-  syscall(SYS_setsid);
+  // Not a session of its own: the scheduler would make a new group for it (autogroup), which beside busy
+  // processes waits for seconds before it runs for the first time.
+  syscall(SYS_setpgid, 0, 0);
   syscall(SYS_prctl, PR_SET_NAME, "kin-tracker", 0, 0, 0);
   syscall(SYS_chdir, "/");
   const int kept = forget_descriptors(keep);

@@ -4,7 +4,7 @@
 namespace kin::detail {
 
 /// Makes the process that calls it, forked a moment ago by fork_stranger(), one that has nothing to do with
-/// those it comes from: a session of its own, all signals blocked as they were, "/" as its directory, no
+/// those it comes from: a process group of its own, all signals blocked as they were, "/" as its directory, no
 /// descriptor but `keep` and stderr (stdin and stdout are /dev/null), none of the application's memory and
 /// not the arena. Returns the number that `keep` has now.
 ///
