@@ -22,7 +22,7 @@ struct Amount {
 /// Files that one call counts.
 struct Batch {
   std::size_t number = 0;
-  std::vector<File> files;
+  std::vector<File> files = {};
 };
 
 /// What is in a batch.
