@@ -88,6 +88,10 @@ TEST_SUITE("semaphore") {
     CHECK(semaphore.value() == 1);
     const std::unique_lock guard(semaphore, std::try_to_lock);
     CHECK(guard.owns_lock());
+    const std::unique_lock for_a_moment(semaphore, 1ms);
+    CHECK_FALSE(for_a_moment.owns_lock());
+    const std::unique_lock until(semaphore, std::chrono::steady_clock::now() + 1ms);
+    CHECK_FALSE(until.owns_lock());
   }
 
   TEST_CASE("a bounded one refuses what was not taken") {

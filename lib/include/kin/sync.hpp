@@ -154,6 +154,14 @@ class KIN_EXPORT SemaphoreHandle : public HandleOf<ObjectKind::semaphore> {
   /// The same under the names that std::scoped_lock and std::unique_lock ask for.
   void lock() const { acquire(); }
   [[nodiscard]] bool try_lock() const { return try_acquire(); }
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
+    return try_acquire_for(limit);
+  }
+  template <typename Clock, typename Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
+    return try_acquire_until(moment);
+  }
   void unlock() const { release(); }
 
  protected:
@@ -181,7 +189,8 @@ class KIN_EXPORT SemaphoreHandle : public HandleOf<ObjectKind::semaphore> {
 /// If a process dies: it has taken a permit, or it has not. What it had taken stays taken, since
 /// another may be about to release it; with the option `{.on_death = kin::give_back}` it is free again, at
 /// most a quarter of a second after somebody waits for it, and a warning is logged. A release() gives back
-/// a permit of the own process's then, if it has one, else another's.
+/// a permit of the own process's then, if it has one, else another's. Such a semaphore guards what is used and
+/// returned; where one process takes permits for good, they come back when that process ends, however it ends.
 /// Throws: std::invalid_argument for a negative value; std::overflow_error from release().
 /// Python: multiprocessing.Semaphore.
 class KIN_EXPORT Semaphore : public detail::SemaphoreHandle {
