@@ -141,7 +141,7 @@ TEST_SUITE("condition") {
         .check = [&](const Moment& moment) { return fresh.outcome(moment); },
         .expected = {got_it},
         .sleeper = [&] { return fresh.take_as_sleeper(0); },
-        .budget = 10s,
+        .budget = 6s,
     });
   }
 
@@ -161,7 +161,7 @@ TEST_SUITE("condition") {
               fresh.wait_until_sleeper_waits(2);
               fresh.put();
             },
-        .budget = 15s,
+        .budget = 8s,
     });
   }
 
@@ -262,7 +262,7 @@ TEST_SUITE("condition") {
                   {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.changed)), 256},
                   {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.lock)), 256}};
             },
-        .budget = 15s,
+        .budget = 8s,
     });
   }
 }
