@@ -73,9 +73,12 @@ class KIN_EXPORT SharedMemory {
   void unlink() const;
 
   /// Whether they are copies of one handle, or name the same block.
-  friend KIN_EXPORT bool operator==(const SharedMemory& left, const SharedMemory& right) noexcept;
+  friend bool operator==(const SharedMemory& left, const SharedMemory& right) noexcept {
+    return left.is_same_as(right);
+  }
 
  private:
+  [[nodiscard]] bool is_same_as(const SharedMemory& other) const noexcept;
   /// What travels: the name, and of which file it has to be.
   struct Address {
     std::string name;

@@ -61,9 +61,9 @@ void SharedMemory::attach(const Address& address) {
   block_ = std::move(block);
 }
 
-bool operator==(const SharedMemory& left, const SharedMemory& right) noexcept {
-  if (!left.block_ || !right.block_) return left.block_ == right.block_;
-  return left.block_->file() == right.block_->file();
+bool SharedMemory::is_same_as(const SharedMemory& other) const noexcept {
+  if (!block_ || !other.block_) return block_ == other.block_;
+  return block_->file() == other.block_->file();
 }
 
 }  // namespace kin
