@@ -74,6 +74,7 @@ DETAIL = {
 PART_OF = {
     "array": "shared",
     "local_task": "future",
+    "lock": "sync",
     "promise": "future",
     "worker": "nursery",
     "server": "manager",

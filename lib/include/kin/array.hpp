@@ -2,7 +2,7 @@
 #pragma once
 
 #include <kin/detail/shared_array.hpp>
-#include <kin/sync.hpp>
+#include <kin/lock.hpp>
 
 #include <boost/serialization/access.hpp>
 

@@ -5,6 +5,7 @@
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle_of.hpp>
+#include <kin/lock.hpp>
 
 #include <boost/serialization/access.hpp>
 
@@ -14,105 +15,11 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
 
-#include <sys/types.h>
-
 /// Locks, and other places where processes meet.
 namespace kin {
-
-/// The thread that holds a lock.
-struct LockOwner {
-  pid_t pid;
-  pid_t thread;              ///< as gettid() tells
-  std::string process_name;  ///< at most 63 characters of it
-};
-
-class Condition;
-
-namespace detail {
-
-/// What Lock and RLock have in common; see there.
-class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
- public:
-  /// Waits for the lock.
-  void lock() const { static_cast<void>(lock_until(Deadline::never())); }
-  /// False when another thread holds it.
-  [[nodiscard]] bool try_lock() const { return lock_until(Deadline::passed()); }
-  /// False when another thread held it for that long. A negative duration means zero.
-  template <typename Rep, typename Period>
-  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
-    return lock_until(Deadline::after(limit));
-  }
-  template <typename Clock, typename Duration>
-  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
-    return lock_until(Deadline::at(moment));
-  }
-  void unlock() const;
-
-  /// Whether a living thread holds it, at a moment during the call.
-  [[nodiscard]] bool locked() const { return owner().has_value(); }
-  /// Who holds it, at a moment during the call.
-  [[nodiscard]] std::optional<LockOwner> owner() const;
-  /// For the thread that holds it: whether its holder before was killed while it held it, so that
-  /// what the lock guards may be half changed.
-  [[nodiscard]] bool owner_died() const;
-
-  /// Whether both name the same lock.
-  friend bool operator==(const LockHandle&, const LockHandle&) = default;
-
- protected:
-  enum class Kind { plain, recursive };
-  explicit LockHandle(Kind kind);
-  [[nodiscard]] unsigned depth_of_this_thread() const;
-
- private:
-  friend class kin::Condition;
-  [[nodiscard]] bool lock_until(Deadline deadline) const;
-  /// For a wait on a condition: lets go of it however often it was taken, and takes it again so.
-  [[nodiscard]] unsigned unlock_all() const;
-  void lock_again(unsigned times) const;
-  /// Whether its holder died, and nobody has taken it since.
-  [[nodiscard]] bool is_left_by_the_dead() const;
-
-  Kind kind_;
-};
-
-}  // namespace detail
-
-/// A lock between processes, and between threads.
-///
-///     kin::Lock lock;
-///     kin::Process child([lock] { std::scoped_lock guard(lock); … });
-///
-/// It belongs to the thread that took it, as std::mutex does. It works with std::scoped_lock,
-/// std::unique_lock and std::lock. At most 1000 are held by a thread at a time.
-///
-/// Lifetime: lives as long as any process holds a handle. Copies of a handle name the same lock.
-/// Sharing: process-safe and thread-safe; every operation is const; may be sent in a message.
-/// After fork: what the parent's thread holds it goes on holding; the child holds nothing.
-/// If a process dies: the next to lock it is told by owner_died(), and a warning is logged; then the
-/// lock works on. The same if a thread ends while it holds it.
-/// Throws: DeadlockError from lock() in the thread that holds it already; std::logic_error from
-/// unlock() in another thread, or unlocked, and for a 1001st lock.
-/// Python: multiprocessing.Lock; for hand-over between threads there is Semaphore(1).
-class KIN_EXPORT Lock : public detail::LockHandle {
- public:
-  Lock() : LockHandle(Kind::plain) {}
-};
-
-/// A Lock that the thread that holds it may take again; it is free after as many unlocks.
-///
-/// If a process dies: as Lock; all of its holds end at once.
-/// Python: multiprocessing.RLock.
-class KIN_EXPORT RLock : public detail::LockHandle {
- public:
-  RLock() : LockHandle(Kind::recursive) {}
-  /// How often this thread holds it; 0 if it does not.
-  [[nodiscard]] unsigned depth() const { return depth_of_this_thread(); }
-};
 
 /// What becomes of permits whose holder ends without a release().
 enum class OnDeath {

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <kin/detail/shared_block.hpp>
+#include <kin/lock.hpp>
 #include <kin/serialize.hpp>
-#include <kin/sync.hpp>
 
 #include <boost/serialization/access.hpp>
 

@@ -3,7 +3,7 @@
 // Lock and RLock: a robust lock in shared memory with a note of who holds it. The note is for people
 // and for unlock()'s check; the lock itself is the truth.
 
-#include <kin/sync.hpp>
+#include <kin/lock.hpp>
 
 #include "base/thread_id.hpp"
 #include "memory/object.hpp"

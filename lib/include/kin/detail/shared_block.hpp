@@ -4,8 +4,8 @@
 #include <kin/detail/archive.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle.hpp>
+#include <kin/lock.hpp>
 #include <kin/serialize.hpp>
-#include <kin/sync.hpp>
 
 #include <boost/serialization/access.hpp>
 
