@@ -53,5 +53,6 @@ WorkerDied::WorkerDied(const std::string& what, pid_t pid, int exit_code)
 
 WorkerDied::~WorkerDied() = default;
 BrokenPool::~BrokenPool() = default;
+ManagerDied::~ManagerDied() = default;
 
 }  // namespace kin

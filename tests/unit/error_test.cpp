@@ -16,14 +16,16 @@ constexpr bool are_errors_of_kin = (std::is_base_of_v<kin::Error, Errors> && ...
 template <typename... Errors>
 constexpr bool copy_without_throwing = (std::is_nothrow_copy_constructible_v<Errors> && ...);
 
-static_assert(are_errors_of_kin<
-              kin::SystemError, kin::QueueShutDown, kin::OwnerDied, kin::BrokenBarrierError,
-              kin::DeadlockError, kin::SerializationError, kin::TimeoutError, kin::CancelledError,
-              kin::InvalidStateError, kin::RemoteError, kin::WorkerDied, kin::BrokenPool>);
+static_assert(
+    are_errors_of_kin<kin::SystemError, kin::QueueShutDown, kin::OwnerDied, kin::BrokenBarrierError,
+                      kin::DeadlockError, kin::SerializationError, kin::TimeoutError,
+                      kin::CancelledError, kin::InvalidStateError, kin::RemoteError,
+                      kin::WorkerDied, kin::BrokenPool, kin::ManagerDied>);
 static_assert(std::is_base_of_v<std::runtime_error, kin::Error>);
 static_assert(copy_without_throwing<kin::Error, kin::QueueShutDown, kin::DeadlockError,
                                     kin::SerializationError, kin::TimeoutError, kin::CancelledError,
-                                    kin::InvalidStateError, kin::WorkerDied, kin::BrokenPool>);
+                                    kin::InvalidStateError, kin::WorkerDied, kin::BrokenPool,
+                                    kin::ManagerDied>);
 
 }  // namespace
 

@@ -388,6 +388,7 @@ TEST_SUITE("exception") {
     check_arrives(kin::CancelledError("h"), "kin::CancelledError");
     check_arrives(kin::InvalidStateError("i"), "kin::InvalidStateError");
     check_arrives(kin::BrokenPool("j"), "kin::BrokenPool");
+    check_arrives(kin::ManagerDied("k"), "kin::ManagerDied");
     const auto system = check_arrives(kin::SystemError("fork", EAGAIN), "kin::SystemError");
     CHECK(system.call() == "fork");
     CHECK(system.code() == std::error_code(EAGAIN, std::system_category()));

@@ -234,4 +234,14 @@ class KIN_EXPORT BrokenPool : public Error {
   ~BrokenPool() override;
 };
 
+/// The manager's server process was killed, or shut down: what it held is gone.
+/// Python: ConnectionRefusedError, EOFError and others, from a proxy.
+class KIN_EXPORT ManagerDied : public Error {
+ public:
+  using Error::Error;
+  ManagerDied(const ManagerDied&) = default;
+  ManagerDied& operator=(const ManagerDied&) = default;
+  ~ManagerDied() override;
+};
+
 }  // namespace kin
