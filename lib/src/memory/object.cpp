@@ -237,20 +237,38 @@ std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,
   });
 }
 
-std::shared_ptr<Claim> claim(Object& object) {
+namespace {
+
+// Of an object that is kept alive meanwhile.
+std::shared_ptr<Claim> claim_in(OwnClaims& own, Owned<Object>& entry, Object& object) {
   const Stamp own_stamp = this_process();
+  entry.name(&object);
+  try {
+    std::atomic<Stamp>& cell = take_cell(object, own_stamp);
+    // If killed here: the sweep finds the cell by the entry.
+    return std::make_shared<Claim>(object, own_stamp, entry, cell);
+  } catch (...) {
+    entry.name(nullptr);
+    own.free_entries.push_back(&entry);
+    throw;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Claim> claim(Object& object) {
+  static_cast<void>(this_process());
+  return own_claims().with([&](OwnClaims& own) { return claim_in(own, take_entry(own), object); });
+}
+
+std::shared_ptr<Claim> claim_unless_swept(Object& object, Stamp keeper) {
+  static_cast<void>(this_process());
   return own_claims().with([&](OwnClaims& own) {
     Owned<Object>& entry = take_entry(own);
-    entry.name(&object);
-    try {
-      std::atomic<Stamp>& cell = take_cell(object, own_stamp);
-      // If killed here: the sweep finds the cell by the entry.
-      return std::make_shared<Claim>(object, own_stamp, entry, cell);
-    } catch (...) {
-      entry.name(nullptr);
-      own.free_entries.push_back(&entry);
-      throw;
-    }
+    const SweepGuard guard;
+    if (!was_swept(keeper, guard)) return claim_in(own, entry, object);
+    own.free_entries.push_back(&entry);
+    return std::shared_ptr<Claim>();
   });
 }
 

@@ -67,6 +67,10 @@ std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,
 /// Another claim of this process on an object that somebody's cell keeps alive meanwhile.
 std::shared_ptr<Claim> claim(Object& object);
 
+/// The same for one that is kept alive by another process only, which may have died: null if that process was
+/// swept, since the object may be gone then.
+std::shared_ptr<Claim> claim_unless_swept(Object& object, Stamp keeper);
+
 /// Takes a cell of an object that is kept alive meanwhile. Throws std::bad_alloc.
 std::atomic<Stamp>& take_cell(Object& object, Stamp stamp);
 /// Clears every cell that holds `stamp`; ends the object if these were its last. Nothing happens where

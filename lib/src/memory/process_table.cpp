@@ -326,6 +326,17 @@ void sweep_some() {
   }
 }
 
+bool was_swept_while_destroying(Stamp stamp) noexcept {
+  const ProcessSlot& one = slot(stamp);
+  const std::uint64_t life = one.life.load();
+  return generation_in(life) != generation_of(stamp) || state_in(life) == State::free ||
+         one.birth.load() == never_born;
+}
+
+bool was_swept(Stamp stamp, const SweepGuard& /*guard*/) noexcept {
+  return was_swept_while_destroying(stamp);
+}
+
 bool heir_lives(std::uint64_t made, std::uint64_t released) {
   if (made == released) return false;  // nobody was born meanwhile
   const std::span slots(table().slots.data(), table().slots_used.load());

@@ -91,6 +91,8 @@ Stamp this_process();
 /// The same, 0 instead of an exception.
 Stamp this_process_or_none() noexcept;
 
+class SweepGuard;
+
 /// Takes a slot for a child that is about to be forked; returns its stamp, 0 when all are taken.
 Stamp reserve_slot() noexcept;
 /// In the child, first of all: `reserved` becomes its slot. Without one it looks for one itself.
@@ -119,6 +121,12 @@ bool sweep_if_gone(Stamp stamp);
 /// Sweeps a few slots whose processes no longer exist: orphans, that no parent reaps. Part of every
 /// fork, so it waits for nobody: where another process is sweeping, or was stopped in it, it does not.
 void sweep_some();
+
+/// Whether the sweep of that process has come so far that what it kept alive may be gone. With the sweep
+/// lock held: what it keeps alive stays until the guard is gone if this is false.
+bool was_swept(Stamp stamp, const SweepGuard& guard) noexcept;
+/// The same for destroyers, which run under that lock.
+bool was_swept_while_destroying(Stamp stamp) noexcept;
 
 /// Whether a process lives, or is being born, that was forked after `made` and not after `released`.
 bool heir_lives(std::uint64_t made, std::uint64_t released);

@@ -21,6 +21,7 @@ const char* name_of(ObjectKind kind) {
     case ObjectKind::barrier: return "a barrier";
     case ObjectKind::block: return "a value or an array";
     case ObjectKind::shared_object: return "a shared object";
+    case ObjectKind::hosted: return "an object of a manager's";
     default: return "another object";
   }
 }

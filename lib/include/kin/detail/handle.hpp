@@ -24,6 +24,8 @@ enum class ObjectKind : std::uint32_t {
   barrier,
   block,
   shared_object,
+  manager,
+  hosted,
   count
 };
 
