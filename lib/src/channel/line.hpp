@@ -29,4 +29,12 @@ class Line {
   ~Line() = default;
 };
 
+/// Of a channel that nobody polls, and whose messages come in one piece: kin's own.
+class NoLine final : public Line {
+ public:
+  void ring() noexcept override {}
+  void silence() noexcept override {}
+  bool wait_for_piece(ByteChannel& /*channel*/) override { return false; }
+};
+
 }  // namespace kin::detail

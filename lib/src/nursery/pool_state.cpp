@@ -12,14 +12,6 @@
 namespace kin::detail {
 namespace {
 
-// Nobody polls a pool's channels, and their messages come in one piece.
-class NoLine final : public Line {
- public:
-  void ring() noexcept override {}
-  void silence() noexcept override {}
-  bool wait_for_piece(ByteChannel& /*channel*/) override { return false; }
-};
-
 // Under the sweep lock; again, if it was killed.
 bool destroy_pool(Object& object) {
   auto& pool = static_cast<PoolState&>(object);
