@@ -34,6 +34,7 @@ DETAIL = {
     "action.hpp": "serialize",
     "archive.hpp": "serialize",
     "arrivals.hpp": "future",
+    "call_bytes.hpp": "queue",
     "callable.hpp": "serialize",
     "callback.hpp": "base",
     "cargo.hpp": "memory",
