@@ -9,6 +9,7 @@
 #include "nursery/nursery.hpp"
 
 #include "base/syscall.hpp"
+#include "nursery/house_process.hpp"
 #include "nursery/obituary.hpp"
 #include "nursery/time_limit.hpp"
 #include "os/child.hpp"
@@ -29,26 +30,6 @@
 #include <sys/eventfd.h>
 
 namespace kin::detail {
-namespace {
-
-void set_signal(int signal, void (*handler)(int)) {
-  struct sigaction action {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(signal, &action, nullptr);
-}
-
-// Ctrl-C goes to the whole family; what is to become of the pool, its maker says. A handler, not
-// SIG_IGN: a program that a task starts does not inherit it.
-void leave_interrupts_to_parent() {
-  set_signal(SIGINT, [](int) {});
-  set_signal(SIGTERM, SIG_DFL);
-  set_signal(SIGCHLD, SIG_DFL);
-}
-
-}  // namespace
-
 class Nursery::Watch {
  public:
   explicit Watch(Nursery& nursery)

@@ -11,17 +11,16 @@
 
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
+#include "nursery/house_process.hpp"
 #include "nursery/nursery.hpp"
 
 #include <kin/error.hpp>
-#include <kin/log.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 namespace kin::detail {
 namespace {
@@ -36,16 +35,6 @@ constexpr int looks_aside = 2;
 std::string next_pool_name() {
   static std::atomic<int> pools{0};
   return "Pool-" + std::to_string(++pools);
-}
-
-// A fork has one thread: what the others of this process were doing stays half done in it.
-void warn_of_threads(const std::string& name) {
-  struct stat about {};
-  if (::stat("/proc/self/task", &about) != 0 || about.st_nlink <= 3) return;
-  log(LogLevel::warning, name + " is made while this process has " +
-                             std::to_string(about.st_nlink - 2) +
-                             " threads: its workers are forks, in which locks that other threads "
-                             "hold stay locked; make pools before threads");
 }
 
 }  // namespace
@@ -63,7 +52,7 @@ WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
 }
 
 void WorkerPool::start(PoolSettings settings) {
-  warn_of_threads(name_);
+  warn_of_threads(name_, "its workers are forks");
   Nursery nursery(memory_, bell_.get(),
                   {.initializer = std::move(settings.initializer),
                    .max_tasks = static_cast<std::uint64_t>(settings.max_tasks),
