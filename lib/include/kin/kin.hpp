@@ -10,10 +10,12 @@
 #include <kin/future.hpp>
 #include <kin/lock.hpp>
 #include <kin/log.hpp>
+#include <kin/manager.hpp>
 #include <kin/pool.hpp>
 #include <kin/process.hpp>
 #include <kin/progress.hpp>
 #include <kin/promise.hpp>
+#include <kin/proxy.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
 #include <kin/shareable_list.hpp>

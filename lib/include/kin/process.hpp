@@ -20,6 +20,7 @@ namespace kin {
 
 namespace detail {
 class Child;
+class ManagerEngine;
 class WorkerPool;
 template <typename Signature>
 class FunctionRef;
@@ -198,6 +199,7 @@ class KIN_EXPORT Process {
   virtual void run();
 
  private:
+  friend class detail::ManagerEngine;
   friend class detail::WorkerPool;
   struct State;
   [[nodiscard]] State& state() const;

@@ -65,6 +65,8 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
   OutArchive& operator=(const OutArchive&) = delete;
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {buffer_.get(), size_}; }
+  /// To fill in what was left room for.
+  [[nodiscard]] std::span<std::byte> writable_bytes() noexcept { return {buffer_.get(), size_}; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// What goes beside the bytes. The descriptors are those of the values that were written.
   [[nodiscard]] OutgoingCargo cargo() const noexcept { return {handles_, descriptors_}; }

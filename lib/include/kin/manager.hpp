@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/hosted.hpp>
+#include <kin/detail/managed_dict.hpp>
+#include <kin/detail/manager_engine.hpp>
+#include <kin/error.hpp>
+#include <kin/proxy.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace kin {
+
+/// How a Manager differs from the usual.
+struct ManagerOptions {
+  /// Shown in messages; "Manager-1" and so on if empty.
+  std::string name = {};
+  /// Called in the server, first of all.
+  detail::Initializer initializer = {};
+};
+
+/// A server process that holds objects of any type, and lets all kin call their functions.
+///
+///     kin::Manager manager;
+///     auto numbers = manager.make<std::vector<int>>();
+///     kin::Process child([numbers] {
+///       numbers.apply([](std::vector<int>& all, int one) { all.push_back(one); }, 42);
+///     });
+///     child.start();
+///     child.join();
+///     std::vector<int> all = numbers.copy();  // {42}
+///
+/// The server is forked when the manager is made, and has the program's memory as it was then. It has one
+/// thread: a call that takes long keeps the others waiting.
+///
+/// Lifetime: movable. The server ends with shutdown(), at the end of the Manager's scope, and with the
+/// process that made it, however that ends. What it holds ends with it.
+/// Sharing: thread-safe; process-safe but for shutdown(): a child's copy makes objects, too.
+/// After fork: the child's copy works; its end does nothing.
+/// If a process dies: the server frees what a dead client held: its proxies, its locks. When the server
+/// dies, calls throw ManagerDied.
+/// Throws: ManagerDied, also when the initializer threw; SystemError where there can be no process.
+/// Python: multiprocessing.Manager(), and BaseManager: what is registered there is any type here.
+class Manager {
+ public:
+  Manager() : Manager(ManagerOptions{}) {}
+  explicit Manager(ManagerOptions options)
+      : engine_(std::make_unique<detail::ManagerEngine>(detail::ManagerSettings{
+            .name = std::move(options.name), .initializer = std::move(options.initializer)})) {}
+
+  /// Makes a T of these arguments in the server.
+  template <typename T, typename... Arguments>
+  [[nodiscard]] Proxy<T> make(Arguments&&... arguments) const {
+    return host<T>(std::forward<Arguments>(arguments)...);
+  }
+
+  /// A dictionary, filled with these items.
+  template <typename K, typename V>
+  [[nodiscard]] managed::Dict<K, V> dict(const std::vector<std::pair<K, V>>& items = {}) const {
+    return managed::Dict<K, V>(host<detail::OrderedDict<K, V>>(items));
+  }
+
+  /// Ends the server, within about a second whatever it does. Again: nothing. The maker's.
+  void shutdown() { engine().shutdown(); }
+
+  [[nodiscard]] ManagerStatistics statistics() const {
+    return root().call(&detail::HostRoot::statistics);
+  }
+  /// The server.
+  [[nodiscard]] ProcessHandle process() const { return engine().server(); }
+
+ private:
+  // Made in the server, of arguments that came there.
+  template <typename T>
+  struct Make {
+    template <typename... As>
+    Proxy<T> operator()(detail::HostRoot& root, As&&... arguments) const {
+      auto object = std::make_unique<detail::HostedOf<T>>(std::forward<As>(arguments)...);
+      return Proxy<T>(root.host(std::move(object), typeid(T)));
+    }
+  };
+  template <typename T, typename... Arguments>
+  [[nodiscard]] Proxy<T> host(Arguments&&... arguments) const {
+    static_assert(std::is_constructible_v<T, detail::ArgumentOf<Arguments>&&...>,
+                  "kin: a T can't be made of these arguments: the server gets values of its own, "
+                  "text as std::string");
+    return root().apply(Make<T>{}, std::forward<Arguments>(arguments)...);
+  }
+  [[nodiscard]] detail::ManagerEngine& engine() const {
+    if (!engine_) throw std::logic_error("kin: used after it was moved from");
+    return *engine_;
+  }
+  [[nodiscard]] Proxy<detail::HostRoot> root() const {
+    return Proxy<detail::HostRoot>(engine().root());
+  }
+
+  std::unique_ptr<detail::ManagerEngine> engine_;
+};
+
+}  // namespace kin

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What the server does between calls: it looks for clients that died, and frees what was theirs; and it
+// ends objects that nobody refers to any more.
+
+#include "manager/line_call.hpp"
+#include "manager/server.hpp"
+#include "waiting/futex.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+#include <algorithm>
+#include <string>
+
+namespace kin::detail {
+
+void Server::look_around() {
+  bury_the_dead();
+  collect_dropped();
+  next_look_ = Deadline::now() + slice_nanoseconds;
+}
+
+void Server::bury_the_dead() {
+  std::vector<Stamp> processes(clients_.begin(), clients_.end());
+  const std::uint32_t lines = state_.lines.load();
+  for (std::uint32_t index = 0; index < lines; ++index) {
+    const Stamp owner = state_.line(index).owner.load();
+    if (owner != 0 && owner != stamp_) processes.push_back(owner);
+  }
+  std::ranges::sort(processes);
+  const auto [first, last] = std::ranges::unique(processes);
+  processes.erase(first, last);
+  for (const Stamp process : processes) {
+    if (sweep_if_gone(process)) bury(process);
+  }
+}
+
+void Server::bury(Stamp dead) {
+  const std::uint32_t lines = state_.lines.load();
+  for (std::uint32_t index = 0; index < lines; ++index) {
+    CallLine& line = state_.line(index);
+    if (line.owner.load() != dead) continue;
+    const LineWord word = line.now();
+    Book& book = book_of(index);
+    // Its requests that are on their way are not answered, and not run.
+    book.floor = word.sequence();
+    if (word.state() == CallState::answered && book.take_back != nullptr &&
+        book.sequence == word.sequence()) {
+      take_back(line, book);
+    }
+    book.take_back = nullptr;
+    // Also what it had withdrawn, and did not come to tell.
+    for (const auto& entry : entries_) {
+      if (parked_ != 0) forget_parked(*entry, [&](const Parked& one) { return one.line == index; });
+    }
+    recycle_line(line);
+  }
+  last_client_ = 0;
+  if (clients_.erase(dead) == 0) return;
+  for (const auto& entry : entries_) {
+    if (!entry->object) continue;
+    entry->object->bury(dead);
+    retry(*entry);
+  }
+}
+
+namespace {
+
+// The result of a call, as the arguments of the one that takes it back.
+class TakingBack final : public HostedCall {
+ public:
+  using HostedCall::HostedCall;
+  TakingBack(void* object, std::span<const std::byte> result, IncomingCargo& cargo)
+      : HostedCall(object, result, cargo) {}
+  [[nodiscard]] std::uint64_t client() override { return this_process(); }
+  void give(std::span<const std::byte> /*bytes*/, const OutgoingCargo& /*cargo*/) override {}
+  void park(Attempt /*attempt*/, Withdrawal /*withdrawn*/) override {}
+  void take_back_by(HostedCode /*code*/) override {}
+};
+
+}  // namespace
+
+void Server::take_back(const CallLine& line, const Book& book) {
+  Entry* const entry = find(book.index, book.generation);
+  if (entry == nullptr) return;
+  const LineWord word = line.now();
+  if (word.has(LineWord::exception) || word.has(LineWord::not_now)) return;
+  try {
+    IncomingCargo cargo;
+    if (word.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo);
+    const std::span<const std::byte> result =
+        word.has(LineWord::in_block)
+            ? std::span<const std::byte>(line.block.address(), line.length.load())
+            : std::span<const std::byte>(line.result.data(), word.length());
+    TakingBack call(entry->object->address(), result, cargo);
+    book.take_back(call);
+  } catch (const std::exception& error) {
+    log(LogLevel::error, std::string("a manager could not take back what it had handed to a client "
+                                     "that died: ") +
+                             error.what());
+  }
+  retry(*entry);
+}
+
+void Server::collect_dropped() {
+  // What ends may be all that referred to another.
+  while (true) {
+    const std::uint32_t drops = state_.drops.load();
+    if (drops == drops_seen_) return;
+    drops_seen_ = drops;
+    for (std::uint32_t index = 1; index < entries_.size(); ++index) {
+      Entry& entry = *entries_[index];
+      if (!entry.object) continue;
+      const DropBlock& block = *state_.drop_blocks[index / DropBlock::size];
+      if (block.generations[index % DropBlock::size].load() != entry.generation) continue;
+      if (entry.calls != 0) {
+        drops_seen_ = drops - 1;  // later
+        continue;
+      }
+      end(entry);
+      free_entries_.push_back(index);
+    }
+    if (drops_seen_ != drops) return;
+  }
+}
+
+void Server::end(Entry& entry) {
+  parked_ -= entry.parked.size();
+  entry.parked.clear();
+  --objects_;
+  try {
+    entry.object.reset();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): a destructor that throws is its own affair
+  }
+}
+
+void Server::end_all() {
+  state_.phase.store(ManagerState::ended);
+  for (const auto& entry : entries_) {
+    for (const Parked& parked : entry->parked) {
+      if (!begin_call(state_.line(parked.line), parked.sequence, CallState::parked)) continue;
+      const RequestHead head{.code = parked.code,
+                             .line = parked.line,
+                             .sequence = parked.sequence,
+                             .index = 0,
+                             .generation = 0,
+                             .flags = 0,
+                             .more = 0};
+      IncomingCargo none;
+      LineCall(*this, *entry, head, {}, none)
+          .fail(std::make_exception_ptr(ManagerDied("the manager was shut down")));
+    }
+    entry->parked.clear();
+  }
+  for (const auto& entry : entries_) end(*entry);
+}
+
+ManagerStatistics Server::statistics() {
+  look_around();
+  std::vector<Stamp> owners;
+  const std::uint32_t lines = state_.lines.load();
+  for (std::uint32_t index = 0; index < lines; ++index) {
+    if (const Stamp owner = state_.line(index).owner.load(); owner != 0) owners.push_back(owner);
+  }
+  std::ranges::sort(owners);
+  const auto clients = std::ranges::unique(owners).begin() - owners.begin();
+  return {.objects = objects_,
+          .calls = calls_,
+          .parked = parked_,
+          .clients = static_cast<std::size_t>(clients)};
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A call as its client makes it: a request through the channel, then waiting on the line's word. Between
+// the two there is no thread in between and no system call, unless somebody sleeps. Who calls from inside
+// of the server calls the object itself.
+
+#include "base/stdio.hpp"
+#include "base/syscall.hpp"
+#include "manager/link.hpp"
+#include "manager/server.hpp"
+#include "waiting/parking.hpp"
+#include "waiting/pause.hpp"
+#include "waiting/soft_limit.hpp"
+#include "wire/exception.hpp"
+
+#include <kin/error.hpp>
+
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include <fcntl.h>
+
+namespace kin::detail {
+namespace {
+
+UniqueFd duplicate(int descriptor) {
+  return away_from_stdio(UniqueFd(checked("fcntl", ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0))));
+}
+
+}  // namespace
+
+RemoteCall::RemoteCall(Object& hosted) : hosted_(hosted), line_(nullptr) {
+  const HostedObject& object = HostedObject::of(hosted);
+  if (!Server::serves(object)) line_ = &take_thread_line(object);
+}
+
+RemoteCall::~RemoteCall() {
+  if (line_ == nullptr) return;
+  CallLine& line = *line_->line;
+  const LineWord now = line.now();
+  if (now.state() == CallState::answered) {
+    // If killed before this: what was handed over goes back. Behind it: it is ours, and goes with us.
+    line.word.store(LineWord(now.sequence(), CallState::idle).bits(), std::memory_order_release);
+    if (now.has(LineWord::cargo)) {
+      cargo_.clear();
+      // If killed in here: the server does it again.
+      unload_cargo(line.cargo);
+    }
+  }
+  give_back(*line_);
+}
+
+bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const OutgoingCargo& cargo,
+                      Deadline deadline, bool may_wait) {
+  const HostedObject& object = HostedObject::of(hosted_);
+  const bool only_looks = may_wait && deadline.is_passed_from_start();
+  if (line_ == nullptr) {
+    return make_here(code, message.subspan(request_head_size), cargo, only_looks);
+  }
+  // Who may give up before the server has begun says so: then the server has to ask whether it did.
+  const bool may_withdraw =
+      (may_wait && !deadline.is_never() && !only_looks) || SoftLimit::is_set();
+  RequestHead head{.code = code,
+                   .line = line_->index,
+                   .sequence = ++line_->sequence,
+                   .index = object.index,
+                   .generation = object.generation,
+                   .flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
+                            (only_looks ? RequestHead::only_looks : 0),
+                   .more = 0};
+  std::memcpy(message.data(), &head, sizeof head);
+  CallLine& line = *line_->line;
+  // Relaxed: the lock of the channel is between this and whoever reads it.
+  line.word.store(LineWord(head.sequence, CallState::called).bits(), std::memory_order_relaxed);
+  // If killed here: the server sees that we are dead, and sets the line free.
+  try {
+    NoLine no_line;
+    put(line_->connection->requests(), message, cargo, no_line, Deadline::never());
+  } catch (const QueueShutDown&) {
+    const std::shared_ptr<Connection> connection = line_->connection;
+    drop(*std::exchange(line_, nullptr));
+    complain_server_died(connection->state());
+  } catch (...) {
+    line.word.store(LineWord(head.sequence, CallState::idle).bits());
+    throw;
+  }
+  if (!wait(only_looks ? Deadline::never() : deadline, may_withdraw)) return false;
+  read_answer();
+  return !line.now().has(LineWord::not_now);
+}
+
+// False: the time is up, and the call is withdrawn.
+bool RemoteCall::wait(Deadline deadline, bool may_withdraw) {
+  CallLine& line = *line_->line;
+  const auto is_answered = [&line] {
+    // SYNC answer: pairs with the exchange in answer().
+    return LineWord(line.word.load(std::memory_order_acquire)).state() == CallState::answered;
+  };
+  constexpr int looks = 100;  // about 1 to 3 µs, without the calls down to spin()
+  for (int i = 0; i < looks; ++i) {
+    if (is_answered()) return true;
+    pause();
+  }
+  if (spin(is_answered, deadline, nullptr)) return true;
+  while (true) {
+    const LineWord now = line.now();
+    if (now.state() == CallState::answered) return true;
+    const bool is_late = deadline.has_passed();
+    if (may_withdraw && (is_late || SoftLimit::gives_up()) && now.state() != CallState::running) {
+      std::uint64_t before = now.bits();
+      if (!line.word.compare_exchange_strong(before,
+                                             LineWord(now.sequence(), CallState::idle).bits()))
+        continue;
+      // If killed here: the server sees that we are dead, and forgets the call.
+      if (now.state() == CallState::parked) tell_of_withdrawal();
+      if (!is_late) SoftLimit::check();
+      return false;
+    }
+    std::uint64_t before = now.bits();
+    const LineWord awaited = now.with(LineWord::awaited);
+    if (before != awaited.bits() && !line.word.compare_exchange_strong(before, awaited.bits())) {
+      continue;
+    }
+    // The server answers what it has begun with, late or not; or it parks it in a moment.
+    if (!futex_wait_slice(line.sleepers_word(), awaited.low(),
+                          is_late ? Deadline::after(std::chrono::milliseconds(1)) : deadline)) {
+      look_after_server();
+    }
+  }
+}
+
+void RemoteCall::look_after_server() {
+  if (!is_gone(line_->server)) return;
+  // Its last answer may have come meanwhile.
+  if (line_->line->now().state() == CallState::answered) return;
+  const std::shared_ptr<Connection> connection = line_->connection;
+  drop(*std::exchange(line_, nullptr));
+  complain_server_died(connection->state());
+}
+
+void RemoteCall::tell_of_withdrawal() noexcept {
+  const HostedObject& object = HostedObject::of(hosted_);
+  const RequestHead head{.code = nullptr,
+                         .line = line_->index,
+                         .sequence = line_->sequence,
+                         .index = object.index,
+                         .generation = object.generation,
+                         .flags = 0,
+                         .more = 0};
+  try {
+    NoLine no_line;
+    put(line_->connection->requests(), std::as_bytes(std::span(&head, 1)), {}, no_line,
+        Deadline::never());
+  } catch (const std::exception&) {
+    return;  // no memory, or no server: it finds out when it wants to answer
+  }
+}
+
+void RemoteCall::read_answer() {
+  CallLine& line = *line_->line;
+  const LineWord now = line.now();
+  if (now.has(LineWord::in_block)) {
+    result_ = {line.block.address(), line.length.load(std::memory_order_relaxed)};
+  } else {
+    result_ = {line.result.data(), now.length()};
+  }
+  if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo_);
+  if (!now.has(LineWord::exception)) return;
+  InArchive in(result_, cargo_);
+  const std::exception_ptr exception = decode_exception(in);
+  std::rethrow_exception(exception);
+}
+
+bool RemoteCall::make_here(HostedCode code, std::span<const std::byte> arguments,
+                           const OutgoingCargo& outgoing, bool only_looks) {
+  IncomingCargo incoming;
+  incoming.handles.assign(outgoing.handles.begin(), outgoing.handles.end());
+  for (const int descriptor : outgoing.descriptors) {
+    incoming.descriptors.push_back(duplicate(descriptor));
+  }
+  return Server::call_here(HostedObject::of(hosted_), code, arguments, incoming, only_looks,
+                           [&](std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
+                             own_result_ = std::make_unique<std::byte[]>(bytes.size());
+                             if (!bytes.empty()) {
+                               std::memcpy(own_result_.get(), bytes.data(), bytes.size());
+                             }
+                             result_ = {own_result_.get(), bytes.size()};
+                             cargo_.handles.assign(cargo.handles.begin(), cargo.handles.end());
+                             for (const int descriptor : cargo.descriptors) {
+                               cargo_.descriptors.push_back(duplicate(descriptor));
+                             }
+                           });
+}
+
+void require_hosted_type(const Object& object, const std::type_info& type) {
+  if (static_cast<const HostedObject&>(object).type == type_number(type)) return;
+  throw SerializationError("the message holds a proxy of an object of another type");
+}
+
+}  // namespace kin::detail

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The server's loop: a request, the call, its answer. burial.cpp has what it does beside that, for the
+// dead and the dropped.
+
+#include "manager/server.hpp"
+
+#include "manager/line_call.hpp"
+#include "waiting/futex.hpp"
+
+#include <kin/error.hpp>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace kin::detail {
+
+Server::Server(ManagerState& state) : state_(state), stamp_(this_process()) {
+  enter();
+  // The first is the root; its handle is the maker's to make.
+  auto& root = entries_.emplace_back(std::make_unique<Entry>());
+  root->object = std::make_unique<HostedOf<HostRoot>>();
+}
+
+Server::~Server() {
+  end_all();
+  leave();
+}
+
+void Server::run() {
+  NoLine no_line;
+  RequestHead head{};
+  const auto read = [&](const Part& part) {
+    if (part.bytes.size() < sizeof head) return;
+    std::memcpy(&head, part.bytes.data(), sizeof head);
+    request_.assign(part.bytes.begin() + sizeof head, part.bytes.end());
+  };
+  try {
+    look_around();
+    while (true) {
+      // It answers, though not through a channel: see linger().
+      hungry_gets = 0;
+      if (!get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_))) {
+        look_around();
+        continue;
+      }
+      serve(head, request_);
+      cargo_.clear();
+      constexpr std::size_t calls_between_looks = 64;
+      if (++calls_ % calls_between_looks == 0 && Deadline::now() >= next_look_) look_around();
+    }
+  } catch (const QueueShutDown& end) {
+    static_cast<void>(end);
+  }
+}
+
+void Server::serve(const RequestHead& head, std::span<const std::byte> arguments) {
+  Entry* const entry = find(head.index, head.generation);
+  if (head.code == nullptr) {
+    if (entry == nullptr) return;
+    forget_parked(*entry, [&](const Parked& one) {
+      return one.line == head.line && one.sequence == head.sequence;
+    });
+    return;
+  }
+  Book& book = book_of(head.line);
+  // Of one that is dead, whose line is another's by now.
+  if (static_cast<std::int32_t>(head.sequence - book.floor) <= 0) return;
+  book.floor = head.sequence;
+  // Its client has read what was answered before.
+  book.take_back = nullptr;
+  CallLine& line = state_.line(head.line);
+  if ((head.flags & RequestHead::may_be_withdrawn) != 0 &&
+      !begin_call(line, head.sequence, CallState::called)) {
+    return;
+  }
+  // While somebody calls it there is a handle; so whoever did is dead.
+  if (entry == nullptr) return;
+  LineCall call(*this, *entry, head, arguments, cargo_);
+  ++entry->calls;
+  try {
+    check_code(reinterpret_cast<const void*>(head.code), typeid(void));
+    head.code(call);
+    if (!call.is_settled()) throw std::logic_error("kin: a call without an answer");
+  } catch (...) {
+    if (!call.is_settled()) call.fail(std::current_exception());
+  }
+  --entry->calls;
+  retry(*entry);
+}
+
+Server::Entry* Server::find(std::uint32_t index, std::uint32_t generation) noexcept {
+  if (index >= entries_.size()) return nullptr;
+  Entry& entry = *entries_[index];
+  return entry.object && entry.generation == generation ? &entry : nullptr;
+}
+
+Server::Book& Server::book_of(std::uint32_t line) {
+  if (line >= books_.size()) books_.resize(std::max<std::size_t>(line + 1, 2 * books_.size()));
+  return books_[line];
+}
+
+void Server::check_code(const void* code, const std::type_info& function) {
+  const void*& known =
+      known_code_[(reinterpret_cast<std::uintptr_t>(code) >> 4) % known_code_.size()];
+  if (known == code) return;
+  if (!images_.holds(code)) {
+    if (function == typeid(void)) {
+      throw std::invalid_argument(
+          "kin: this call's code was not loaded when the manager was made: a plugin has to be "
+          "there "
+          "before the manager is");
+    }
+    detail::check_code(code, function, &images_);
+  }
+  known = code;
+}
+
+Stamp Server::client_of(const CallLine& line) {
+  const Stamp client = line.owner.load();
+  if (client == last_client_) return client;
+  clients_.insert(client);
+  last_client_ = client;
+  return client;
+}
+
+Handle Server::host(std::unique_ptr<Hosted> object, const std::type_info& type) {
+  if (free_entries_.empty()) {
+    free_entries_.reserve(entries_.size() + 1);
+    entries_.push_back(std::make_unique<Entry>());
+    entries_.back()->index = static_cast<std::uint32_t>(entries_.size() - 1);
+    free_entries_.push_back(entries_.back()->index);
+  }
+  const std::uint32_t index = free_entries_.back();
+  Entry& entry = *entries_[index];
+  Handle handle(make_hosted(state_, index, entry.generation + 1, type_number(type)));
+  free_entries_.pop_back();
+  ++entry.generation;
+  entry.object = std::move(object);
+  ++objects_;
+  return handle;
+}
+
+// ---- parked calls
+
+void Server::retry(Entry& entry) {
+  if (entry.calls != 0 || entry.parked.empty()) return;
+  ++entry.calls;
+  while (retry_once(entry)) {
+  }
+  --entry.calls;
+}
+
+// Whether one of them was answered, so that others may be, too. Of those that wait for the same, the first
+// is the one who gets it.
+bool Server::retry_once(Entry& entry) {
+  bool has_answered = false;
+  std::vector<HostedCode> in_vain;
+  for (auto at = entry.parked.begin(); at != entry.parked.end();) {
+    Parked& parked = *at;
+    if (std::ranges::find(in_vain, parked.code) != in_vain.end()) {
+      ++at;
+      continue;
+    }
+    CallLine& line = state_.line(parked.line);
+    if (!begin_call(line, parked.sequence, CallState::parked)) {
+      parked.withdrawn();
+      at = entry.parked.erase(at);
+      --parked_;
+      has_answered = true;
+      continue;
+    }
+    const RequestHead head{.code = parked.code,
+                           .line = parked.line,
+                           .sequence = parked.sequence,
+                           .index = entry.index,
+                           .generation = entry.generation,
+                           .flags = 0,
+                           .more = 0};
+    IncomingCargo none;
+    LineCall call(*this, entry, head, {}, none);
+    bool is_over = true;
+    try {
+      is_over = parked.attempt(call);
+    } catch (...) {
+      if (!call.is_settled()) call.fail(std::current_exception());
+    }
+    if (is_over) {
+      at = entry.parked.erase(at);
+      --parked_;
+      has_answered = true;
+    } else {
+      in_vain.push_back(parked.code);
+      park_call(line, parked.sequence);
+      ++at;
+    }
+  }
+  return has_answered;
+}
+
+void Server::forget_parked(Entry& entry, FunctionRef<bool(const Parked&)> is_over) {
+  for (auto at = entry.parked.begin(); at != entry.parked.end();) {
+    if (!is_over(*at)) {
+      ++at;
+      continue;
+    }
+    at->withdrawn();
+    at = entry.parked.erase(at);
+    --parked_;
+  }
+  retry(entry);
+}
+
+}  // namespace kin::detail
