@@ -246,6 +246,36 @@ struct Dog : Animal {
   }
 };
 
+// Says how much memory it was asked for.
+template <typename T>
+struct Counting : std::allocator<T> {
+  template <typename Other>
+  struct rebind {
+    using other = Counting<Other>;
+  };
+  Counting() = default;
+  template <typename Other>
+  explicit Counting(const Counting<Other>&) {}
+  T* allocate(std::size_t count) {
+    Counting<int>::made += count * sizeof(T);
+    return std::allocator<T>::allocate(count);
+  }
+  static inline std::size_t made = 0;  // Counting<int>'s: of all
+};
+
+struct Nest {
+  std::vector<Nest, Counting<Nest>> parts;
+};
+
+// Boost makes room for all parts, before it reads the first.
+struct Layer {
+  std::valarray<std::shared_ptr<Layer>> parts;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& parts;
+  }
+};
+
 // Has no default constructor: made by load_construct_data.
 struct Named {
   explicit Named(std::string start) : name(std::move(start)) {}
@@ -731,6 +761,27 @@ TEST_SUITE("serialize") {
       CHECK_THROWS_AS(decoded<Wrapped>(out.bytes()), SerializationError);
       if (length > 64) CHECK_THROWS_AS(decoded<std::vector<bool>>(out.bytes()), SerializationError);
     }
+  }
+
+  TEST_CASE("lengths inside one another that claim the same bytes cost no room") {
+    constexpr std::size_t size = 100000;
+    constexpr std::uint64_t levels = 500;
+    OutArchive out;
+    for (std::uint64_t n = 1; n <= levels; ++n) encode(out, size - n * sizeof n);
+    out.pad_to(size);
+    Counting<int>::made = 0;
+    CHECK_THROWS_AS(decoded<Nest>(out.bytes()), SerializationError);
+    CHECK(Counting<int>::made > 0);
+    CHECK(Counting<int>::made < 100 * size);
+
+    out.clear();
+    for (std::uint64_t n = 1; n <= levels; ++n) {
+      encode(out, n);                         // a new object
+      encode(out, size - 2 * n * sizeof(n));  // how many parts it has
+    }
+    out.pad_to(size);
+    CHECK_THROWS_WITH_AS(decoded<std::shared_ptr<Layer>>(out.bytes()),
+                         doctest::Contains("again and again"), SerializationError);
   }
 
   TEST_CASE("bools, tags and indices are checked") {

@@ -119,7 +119,10 @@ struct InArchive::Pending {
 };
 
 InArchive::InArchive(std::span<const std::byte> bytes)
-    : common_iarchive(boost::archive::no_header), bytes_(bytes) {}
+    : common_iarchive(boost::archive::no_header),
+      bytes_(bytes),
+      room_ahead_(16 * bytes.size()),
+      unknown_elements_(4 * bytes.size()) {}
 
 InArchive::InArchive(std::span<const std::byte> bytes, IncomingCargo& cargo) : InArchive(bytes) {
   cargo_ = &cargo;
@@ -153,6 +156,14 @@ void InArchive::finish() const {
   if (next_handle_ != cargo_->handles.size() || next_descriptor_ != cargo_->descriptors.size()) {
     complain("it has more handles or descriptors than its values need");
   }
+}
+
+// A message that tells the truth has at least a byte for each element, and 8 for each length.
+std::size_t InArchive::load_unknown_length() {
+  const std::size_t length = load_length(1);
+  if (length > unknown_elements_) complain("its containers claim the same bytes again and again");
+  unknown_elements_ -= length;
+  return length;
 }
 
 void InArchive::skip_to(std::size_t position) {

@@ -168,6 +168,15 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
     if (length > remaining() / bytes_each) complain_short();
     return length;
   }
+  /// The same, of elements of a size that nobody knows. Whoever asks makes room for all of them.
+  std::size_t load_unknown_length();
+  /// Whether there may be room for them before they are there. Containers in one another can each
+  /// claim all that follows; so in a whole message it is a small multiple of its bytes.
+  [[nodiscard]] bool may_make_room(std::size_t elements, std::size_t bytes_each) noexcept {
+    if (elements > room_ahead_ / bytes_each) return false;
+    room_ahead_ -= elements * bytes_each;
+    return true;
+  }
   void skip_to(std::size_t position);
 
   /// An object's number in this message. 0 is null.
@@ -219,6 +228,8 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
 
   std::span<const std::byte> bytes_;
   std::size_t position_ = 0;
+  std::size_t room_ahead_;        // that containers may still make
+  std::size_t unknown_elements_;  // that may still come
   IncomingCargo* cargo_ = nullptr;
   std::size_t next_handle_ = 0;
   std::size_t next_descriptor_ = 0;

@@ -204,7 +204,7 @@ struct Codec<boost::serialization::collection_size_type> {
     out.save_length(length);
   }
   static void load(InArchive& in, boost::serialization::collection_size_type& length) {
-    length = boost::serialization::collection_size_type(in.load_length(1));
+    length = boost::serialization::collection_size_type(in.load_unknown_length());
   }
 };
 

@@ -4,8 +4,9 @@
 // Standard containers: a length, then the elements.
 //
 // n elements take at least n bytes: where they took less (empty structs do) the writer adds zeroes.
-// So a reader can refuse a length before it makes room, and no message makes it build more than a
-// small multiple of its own size. Elements are copied at once where they are plain and contiguous.
+// So a reader can refuse a length before it makes room; and it makes room ahead only as long as that
+// is little for the message. So no message makes it build more than a multiple of its own size.
+// Elements are copied at once where they are plain and contiguous.
 
 #include <kin/detail/codec.hpp>
 
@@ -44,7 +45,11 @@ void load_elements(InArchive& in, Container& container, LoadElement load_element
   const std::size_t length = in.load_length(1);
   const std::size_t start = in.position();
   container.clear();
-  if constexpr (requires { container.reserve(length); }) container.reserve(length);
+  if constexpr (requires { container.reserve(length); }) {
+    // the pointer: a hashed container has one for each element
+    constexpr std::size_t room = sizeof(typename Container::value_type) + sizeof(void*);
+    if (in.may_make_room(length, room)) container.reserve(length);
+  }
   for (std::size_t i = 0; i < length; ++i) load_element();
   in.skip_to(start + length);
 }
