@@ -3,6 +3,8 @@
 
 #include <kin/detail/hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
+#include <kin/detail/managed_queue.hpp>
+#include <kin/detail/managed_sync.hpp>
 #include <kin/detail/manager_engine.hpp>
 #include <kin/error.hpp>
 #include <kin/proxy.hpp>
@@ -65,6 +67,44 @@ class Manager {
     return managed::Dict<K, V>(host<detail::OrderedDict<K, V>>(items));
   }
 
+  /// Queues. 0: without a bound.
+  template <typename T>
+  [[nodiscard]] managed::Queue<T> queue(std::size_t max_size = 0) const {
+    return managed::Queue<T>(host_queue<T, detail::QueueOrder::first_in>(max_size, false));
+  }
+  template <typename T>
+  [[nodiscard]] managed::JoinableQueue<T> joinable_queue(std::size_t max_size = 0) const {
+    return managed::JoinableQueue<T>(host_queue<T, detail::QueueOrder::first_in>(max_size, true));
+  }
+  template <typename T>
+  [[nodiscard]] managed::LifoQueue<T> lifo_queue(std::size_t max_size = 0) const {
+    return managed::LifoQueue<T>(host_queue<T, detail::QueueOrder::last_in>(max_size, false));
+  }
+  template <typename T>
+  [[nodiscard]] managed::PriorityQueue<T> priority_queue(std::size_t max_size = 0) const {
+    return managed::PriorityQueue<T>(host_queue<T, detail::QueueOrder::smallest>(max_size, false));
+  }
+
+  [[nodiscard]] managed::Lock lock() const { return managed::Lock(host<detail::LockStore>(false)); }
+  [[nodiscard]] managed::RLock rlock() const {
+    return managed::RLock(host<detail::LockStore>(true));
+  }
+  [[nodiscard]] managed::Semaphore semaphore(int value = 1) const {
+    return managed::Semaphore(host<detail::SemaphoreStore>(value, false));
+  }
+  [[nodiscard]] managed::BoundedSemaphore bounded_semaphore(int value = 1) const {
+    return managed::BoundedSemaphore(host<detail::SemaphoreStore>(value, true));
+  }
+  [[nodiscard]] managed::Event event() const { return managed::Event(host<detail::EventStore>()); }
+  [[nodiscard]] managed::Barrier barrier(int parties) const {
+    return managed::Barrier(host<detail::BarrierStore>(parties));
+  }
+  /// With a lock of its own, which is recursive.
+  [[nodiscard]] managed::Condition condition() const { return condition(rlock()); }
+  [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const {
+    return {host<detail::ConditionStore>(), lock};
+  }
+
   /// Ends the server, within about a second whatever it does. Again: nothing. The maker's.
   void shutdown() { engine().shutdown(); }
 
@@ -90,6 +130,11 @@ class Manager {
                   "kin: a T can't be made of these arguments: the server gets values of its own, "
                   "text as std::string");
     return root().apply(Make<T>{}, std::forward<Arguments>(arguments)...);
+  }
+  template <typename T, detail::QueueOrder order>
+  [[nodiscard]] Proxy<detail::QueueStore<T, order>> host_queue(std::size_t max_size,
+                                                               bool joinable) const {
+    return host<detail::QueueStore<T, order>>(max_size, joinable);
   }
   [[nodiscard]] detail::ManagerEngine& engine() const {
     if (!engine_) throw std::logic_error("kin: used after it was moved from");

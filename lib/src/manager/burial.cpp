@@ -70,13 +70,15 @@ namespace {
 // The result of a call, as the arguments of the one that takes it back.
 class TakingBack final : public HostedCall {
  public:
-  using HostedCall::HostedCall;
-  TakingBack(void* object, std::span<const std::byte> result, IncomingCargo& cargo)
-      : HostedCall(object, result, cargo) {}
-  [[nodiscard]] std::uint64_t client() override { return this_process(); }
+  TakingBack(void* object, std::span<const std::byte> result, IncomingCargo& cargo, Stamp client)
+      : HostedCall(object, result, cargo), client_(client) {}
+  [[nodiscard]] std::uint64_t client() override { return client_; }
   void give(std::span<const std::byte> /*bytes*/, const OutgoingCargo& /*cargo*/) override {}
   void park(Attempt /*attempt*/, Withdrawal /*withdrawn*/) override {}
   void take_back_by(HostedCode /*code*/) override {}
+
+ private:
+  Stamp client_;
 };
 
 }  // namespace
@@ -93,7 +95,7 @@ void Server::take_back(const CallLine& line, const Book& book) {
         word.has(LineWord::in_block)
             ? std::span<const std::byte>(line.block.address(), line.length.load())
             : std::span<const std::byte>(line.result.data(), word.length());
-    TakingBack call(entry->object->address(), result, cargo);
+    TakingBack call(entry->object->address(), result, cargo, line.owner.load());
     book.take_back(call);
   } catch (const std::exception& error) {
     log(LogLevel::error, std::string("a manager could not take back what it had handed to a client "

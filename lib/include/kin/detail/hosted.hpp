@@ -261,9 +261,10 @@ struct SimpleCall : CallOnHosted<T, F, As...> {
 
 /// A call that waits until it can be answered: its function returns nothing (a false) as long as it can't.
 ///
-/// A class without state, that may have two static members: take_back(object, result), for a result that
-/// went to a client which died before it had it; withdraw(object, process, arguments...), for a call that
-/// was given up.
+/// A class without state, whose function gets the object, the stamp of the process that calls, and the
+/// arguments, which it may change: they are there the next time. It may have two static members:
+/// take_back(object, process, result), or without a result, for what went to a client that died before it
+/// had it; and withdraw(object, process, arguments...), for a call that was given up.
 template <typename T, typename F, typename... As>
 struct WaitingCall : CallOnHosted<T, F, As...> {
   using Attempted = std::invoke_result_t<F&, T&, std::uint64_t, As&...>;
@@ -317,24 +318,25 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
     auto attempted =
         std::apply([&](As&... each) { return F{}(object, call.client(), each...); }, arguments);
     if (!attempted) return false;
+    if constexpr (requires { &F::take_back; }) call.take_back_by(take_back);
     if constexpr (is_void) {
       give_result<void>(call, [] {});
     } else {
-      if constexpr (requires { F::take_back(object, std::move(*attempted)); }) {
-        call.take_back_by(take_back);
-      }
       give_result<Result>(call, [&]() -> Result&& { return std::move(*attempted); });
     }
     return true;
   }
 
   static void take_back(HostedCall& call) {
-    if constexpr (!is_void) {
-      if constexpr (Plain<Result>) {
-        F::take_back(call.object<T>(), from_bytes<Result>(call.arguments().data()));
+    if constexpr (requires { &F::take_back; }) {
+      T& object = call.object<T>();
+      if constexpr (is_void) {
+        F::take_back(object, call.client());
+      } else if constexpr (Plain<Result>) {
+        F::take_back(object, call.client(), from_bytes<Result>(call.arguments().data()));
       } else {
         InArchive in(call.arguments(), call.cargo());
-        F::take_back(call.object<T>(), decode<Result>(in));
+        F::take_back(object, call.client(), decode<Result>(in));
       }
     }
   }

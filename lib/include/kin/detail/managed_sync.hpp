@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <kin/detail/sync_stores.hpp>
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace kin::managed {
+
+/// A lock in a manager's server. A std Lockable, as kin::Lock, and a call slower; but it may be unlocked by
+/// any client.
+///
+///     auto lock = manager.lock();
+///     std::scoped_lock guard(lock);
+///
+/// If a process dies: the lock is free within half a second; the next holder is told by owner_died(). A thread
+/// that ends without its process keeps it.
+/// Throws: as Proxy; std::logic_error from unlock() when nobody holds it.
+/// Python: manager.Lock().
+class Lock : public Proxy<detail::LockStore> {
+ public:
+  Lock() noexcept = default;
+  explicit Lock(Proxy<detail::LockStore> proxy) : Proxy<detail::LockStore>(std::move(proxy)) {}
+
+  void lock() const { static_cast<void>(lock_until(detail::Deadline::never())); }
+  [[nodiscard]] bool try_lock() const { return lock_until(detail::Deadline::passed()); }
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
+    return lock_until(detail::Deadline::after(limit));
+  }
+  void unlock() const {
+    static_cast<void>(
+        wait<detail::ReleaseLock>(detail::Deadline::never(), detail::calling_thread()));
+  }
+  [[nodiscard]] bool locked() const { return call(&detail::LockStore::is_locked); }
+  /// Of the holder: whether the one before it died with the lock.
+  [[nodiscard]] bool owner_died() const { return call(&detail::LockStore::owner_died); }
+
+ private:
+  friend class Condition;
+  [[nodiscard]] bool lock_until(detail::Deadline deadline) const {
+    return wait<detail::TakeLock>(deadline, detail::calling_thread());
+  }
+  void lock_again(std::uint32_t depth) const {
+    static_cast<void>(
+        wait<detail::LockAgain>(detail::Deadline::never(), detail::calling_thread(), depth));
+  }
+  [[nodiscard]] std::uint32_t depth() const {
+    return *wait<detail::AskForDepth>(detail::Deadline::never(), detail::calling_thread());
+  }
+};
+
+/// One that the thread which holds it may lock again, and nobody else may unlock.
+/// Python: manager.RLock().
+class RLock : public Lock {
+ public:
+  RLock() noexcept = default;
+  explicit RLock(Proxy<detail::LockStore> proxy) : Lock(std::move(proxy)) {}
+};
+
+/// Permits in a manager's server.
+///
+/// If a process dies: what it holds stays taken, of a BoundedSemaphore it is free again within half a second.
+/// Throws: as Proxy; std::logic_error when a bounded one is released more often than acquired.
+/// Python: manager.Semaphore(), manager.BoundedSemaphore().
+class Semaphore : public Proxy<detail::SemaphoreStore> {
+ public:
+  Semaphore() noexcept = default;
+  explicit Semaphore(Proxy<detail::SemaphoreStore> proxy)
+      : Proxy<detail::SemaphoreStore>(std::move(proxy)) {}
+
+  void acquire() const { static_cast<void>(wait<detail::TakePermit>(detail::Deadline::never())); }
+  [[nodiscard]] bool try_acquire() const {
+    return wait<detail::TakePermit>(detail::Deadline::passed());
+  }
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool try_acquire_for(std::chrono::duration<Rep, Period> limit) const {
+    return wait<detail::TakePermit>(detail::Deadline::after(limit));
+  }
+  void release(int permits = 1) const {
+    static_cast<void>(wait<detail::ReleasePermits>(detail::Deadline::never(), permits));
+  }
+  [[nodiscard]] int value() const { return call(&detail::SemaphoreStore::value); }
+};
+
+class BoundedSemaphore : public Semaphore {
+ public:
+  BoundedSemaphore() noexcept = default;
+  explicit BoundedSemaphore(Proxy<detail::SemaphoreStore> proxy) : Semaphore(std::move(proxy)) {}
+};
+
+/// A flag that clients wait for.
+/// Python: manager.Event().
+class Event : public Proxy<detail::EventStore> {
+ public:
+  Event() noexcept = default;
+  explicit Event(Proxy<detail::EventStore> proxy) : Proxy<detail::EventStore>(std::move(proxy)) {}
+
+  [[nodiscard]] bool is_set() const { return call(&detail::EventStore::is_set); }
+  void set() const { call(&detail::EventStore::set); }
+  void clear() const { call(&detail::EventStore::clear); }
+  void wait() const {
+    static_cast<void>(Proxy::wait<detail::AwaitEvent>(detail::Deadline::never()));
+  }
+  /// False when the time is up.
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    return Proxy::template wait<detail::AwaitEvent>(detail::Deadline::after(limit));
+  }
+};
+
+/// Where a number of clients wait for one another, again and again.
+///
+/// If a process dies: the barrier breaks, if it waited there.
+/// Throws: as Proxy; BrokenBarrierError from wait() when the barrier is broken, and from wait_for() when its
+/// time is up, which breaks it.
+/// Python: manager.Barrier(), without an action.
+class Barrier : public Proxy<detail::BarrierStore> {
+ public:
+  Barrier() noexcept = default;
+  explicit Barrier(Proxy<detail::BarrierStore> proxy)
+      : Proxy<detail::BarrierStore>(std::move(proxy)) {}
+
+  /// Which of the parties this one is: as they came, from 0.
+  int wait() const { return wait_until(detail::Deadline::never()); }
+  template <typename Rep, typename Period>
+  int wait_for(std::chrono::duration<Rep, Period> limit) const {
+    return wait_until(detail::Deadline::after(limit));
+  }
+  /// Breaks it: who waits, and who comes, gets BrokenBarrierError.
+  void abort() const { call(&detail::BarrierStore::abort); }
+  /// As new. Who waits gets BrokenBarrierError.
+  void reset() const { call(&detail::BarrierStore::reset); }
+  [[nodiscard]] int parties() const { return call(&detail::BarrierStore::parties); }
+  [[nodiscard]] int n_waiting() const { return call(&detail::BarrierStore::n_waiting); }
+  [[nodiscard]] bool broken() const { return call(&detail::BarrierStore::broken); }
+
+ private:
+  int wait_until(detail::Deadline deadline) const {
+    const auto arrival = Proxy::wait<detail::ArriveAtBarrier>(deadline, std::int64_t{0}, int{-1});
+    if (!arrival) {
+      // Where the server had not begun with it, it has not broken either.
+      abort();
+      throw BrokenBarrierError("the time to wait at the barrier is up");
+    }
+    return *arrival;
+  }
+};
+
+/// Waiting for something that others tell of, with a lock around it.
+///
+///     auto condition = manager.condition();
+///     condition.lock();
+///     condition.wait([&] { return numbers.size() > 0; });
+///     condition.unlock();
+///
+/// After a wait the lock is held again, also when the time was up.
+/// If a process dies: a notification that it did not come to know of is another's; the lock is free.
+/// Throws: as Proxy; std::logic_error when the lock is not held.
+/// Python: manager.Condition().
+class Condition : public Proxy<detail::ConditionStore> {
+ public:
+  Condition() noexcept = default;
+  Condition(Proxy<detail::ConditionStore> proxy, Lock lock)
+      : Proxy<detail::ConditionStore>(std::move(proxy)), lock_(std::move(lock)) {}
+
+  void lock() const { lock_.lock(); }
+  [[nodiscard]] bool try_lock() const { return lock_.try_lock(); }
+  void unlock() const { lock_.unlock(); }
+
+  void wait() const { static_cast<void>(wait_until(detail::Deadline::never())); }
+  template <std::predicate Predicate>
+  void wait(Predicate&& predicate) const {
+    while (!predicate()) wait();
+  }
+  /// False when the time is up.
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    return wait_until(detail::Deadline::after(limit));
+  }
+  template <typename Rep, typename Period, std::predicate Predicate>
+  [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit,
+                              Predicate&& predicate) const {
+    const detail::Deadline deadline = detail::Deadline::after(limit);
+    while (!predicate()) {
+      if (!wait_until(deadline)) return predicate();
+    }
+    return true;
+  }
+  void notify_one() const { notify(1); }
+  void notify(std::size_t waiters) const { call(&detail::ConditionStore::notify, waiters); }
+  void notify_all() const { notify(SIZE_MAX); }
+
+ private:
+  friend class boost::serialization::access;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& static_cast<Proxy<detail::ConditionStore>&>(*this);
+    archive& lock_;
+  }
+
+  bool wait_until(detail::Deadline deadline) const {
+    const std::uint32_t depth = lock_.depth();
+    const Proxy<detail::LockStore> lock = lock_;
+    const bool was_let_go = Proxy::wait<detail::AwaitCondition>(deadline, lock, std::uint64_t{0});
+    lock_.lock_again(depth);
+    return was_let_go;
+  }
+
+  Lock lock_;
+};
+
+}  // namespace kin::managed
