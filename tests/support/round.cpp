@@ -119,12 +119,15 @@ void Round::fall_asleep(Stepper& victim) {
 
 void Round::lead_in(Stepper& victim) {
   const Stepper::CloseUp watching(victim);
-  const auto until = deadline();
+  StepPatience patience(scenario_.patience);
   const void* const word = scenario_.lead.word();
   for (std::size_t stores = 0; stores < scenario_.lead.stores;) {
     switch (victim.run_to_store(word)) {
-      case Stepper::State::stepping: ++stores; break;
-      case Stepper::State::asleep: give_up_after(until, victim); break;
+      case Stepper::State::stepping:
+        ++stores;
+        patience.step_taken();
+        break;
+      case Stepper::State::asleep: give_up_after(patience, victim); break;
       default: throw std::runtime_error("the operation ended before its kill points");
     }
   }
@@ -147,7 +150,7 @@ void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t&
     way.note->begin_at(victim.program_counter());
   }
   KillPoints points(scenario_, at, victim);
-  const auto until = deadline();
+  StepPatience patience(scenario_.patience);
   while (passed < goal) {
     switch (victim.step()) {
       case Stepper::State::finished:
@@ -159,7 +162,7 @@ void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t&
         if (scenario_.blocks) {
           return;
         }
-        give_up_after(until, victim);
+        give_up_after(patience, victim);
         break;
       case Stepper::State::stepping: {
         const bool at_kill_point = points.passed(victim);
@@ -170,8 +173,9 @@ void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t&
         if (partner_) {
           partner_->step_passed();
         }
+        patience.step_taken();
         if (++steps_ % 256 == 0) {
-          give_up_after(until, victim);
+          give_up_after(patience, victim);
         }
       }
     }
@@ -187,7 +191,7 @@ bool Round::follow(Stepper& victim, const Trail& trail, std::size_t goal) {
   if (!run_to_landmark(victim, shortcut.times)) {
     return false;
   }
-  const auto until = deadline();
+  StepPatience patience(scenario_.patience);
   for (std::size_t step = 0; step < shortcut.steps;) {
     switch (victim.step()) {
       case Stepper::State::finished:
@@ -195,15 +199,18 @@ bool Round::follow(Stepper& victim, const Trail& trail, std::size_t goal) {
         return false;
       case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
       case Stepper::State::running:
-      case Stepper::State::asleep: give_up_after(until, victim); break;
-      case Stepper::State::stepping: ++steps_; ++step;
+      case Stepper::State::asleep: give_up_after(patience, victim); break;
+      case Stepper::State::stepping:
+        ++steps_;
+        ++step;
+        patience.step_taken();
     }
   }
   return true;
 }
 
 bool Round::run_to_landmark(Stepper& victim, std::size_t times) {
-  const auto until = deadline();
+  StepPatience patience(scenario_.patience);
   for (std::size_t seen = 0; seen < times;) {
     switch (victim.run_to_mark()) {
       case Stepper::State::finished:
@@ -212,8 +219,11 @@ bool Round::run_to_landmark(Stepper& victim, std::size_t times) {
         return false;
       case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
       case Stepper::State::running:
-      case Stepper::State::asleep: give_up_after(until, victim); break;
-      case Stepper::State::stepping: ++steps_; ++seen;
+      case Stepper::State::asleep: give_up_after(patience, victim); break;
+      case Stepper::State::stepping:
+        ++steps_;
+        ++seen;
+        patience.step_taken();
     }
   }
   if (times > 0) {
@@ -222,8 +232,8 @@ bool Round::run_to_landmark(Stepper& victim, std::size_t times) {
   return true;
 }
 
-void Round::give_up_after(Clock::time_point until, Stepper& victim) {
-  if (Clock::now() > until) {
+void Round::give_up_after(const StepPatience& patience, Stepper& victim) {
+  if (patience.is_over()) {
     victim.kill();
     place_ = victim.program_counter();
     throw Hang("the operation hangs by itself");

@@ -7,6 +7,7 @@
 #include "stepper.hpp"
 #include "trail.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +48,26 @@ struct Point {
 struct Way {
   const Trail* known = nullptr;  ///< nullptr: it is stepped
   Trail* note = nullptr;         ///< nullptr: it is not noted
+};
+
+/// How long a traced process may take: so long for one step, and for all as many steps as that time has room
+/// for where nothing else runs. So a busy machine does not make it look as if it hung.
+class StepPatience {
+ public:
+  explicit StepPatience(Clock::duration patience)
+      : patience_(patience), until_(Clock::now() + patience), steps_left_(patience / usual_step) {}
+
+  void step_taken() {
+    until_ = Clock::now() + patience_;
+    --steps_left_;
+  }
+  [[nodiscard]] bool is_over() const { return steps_left_ < 0 || Clock::now() > until_; }
+
+ private:
+  static constexpr std::chrono::microseconds usual_step{10};
+  Clock::duration patience_;
+  Clock::time_point until_;
+  Clock::duration::rep steps_left_;
 };
 
 /// One life and death, after `prepare`.
@@ -97,7 +118,7 @@ class Round {
   void walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t& passed);
   bool follow(Stepper& victim, const Trail& trail, std::size_t goal);
   bool run_to_landmark(Stepper& victim, std::size_t times);
-  void give_up_after(Clock::time_point until, Stepper& victim);
+  void give_up_after(const StepPatience& patience, Stepper& victim);
   void go_on(Stepper& victim);
   std::string aftermath();
   void expect_end(Bystander& process, const std::string& who) const;
