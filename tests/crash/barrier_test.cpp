@@ -43,13 +43,14 @@ struct Fresh {
   }
 
   /// For a sleeper, and for the check.
-  [[nodiscard]] std::string meet() const {
+  [[nodiscard]] std::string meet(std::chrono::seconds limit = 5s) const {
     try {
-      static_cast<void>(barrier->wait_for(5s));
+      static_cast<void>(barrier->wait_for(limit));
       return passed;
     } catch (const kin::BrokenBarrierError& error) {
       const std::string what = error.what();
       if (what.find("died") != std::string::npos) return broken;
+      if (what.find("abort()") != std::string::npos) return "told of the abort";
       require(what.find("its time limit") != std::string::npos, what);
       return never_came;
     }
@@ -58,6 +59,10 @@ struct Fresh {
   /// The word that decides: the first of its line, behind those of the object and the lock.
   [[nodiscard]] const void* meeting() const {
     return reinterpret_cast<const std::byte*>(&crash::object_of(*barrier)) + 192;
+  }
+
+  [[nodiscard]] crash::Ranges watch() const {
+    return {{reinterpret_cast<const std::byte*>(&crash::object_of(*barrier)), 256}};
   }
 
   void require_to_work() const {
@@ -133,6 +138,50 @@ TEST_SUITE("barrier") {
     crash::prove(scenario);
   }
 
+  TEST_CASE("who breaks it is killed, and so is who finishes that") {
+    Fresh fresh;
+    const std::string aborted = "told of the abort";
+    crash::Scenario scenario{
+        .name = "abort, while another waits",
+        .prepare = [&] { fresh.prepare(); },
+        .operation = [&] { fresh.barrier->abort(); },
+        .check =
+            [&](const Moment& moment) {
+              // Where it was never broken another comes, and they pass.
+              const std::string own = fresh.meet();
+              const std::string answer = crash::rouse(moment);
+              require(own == answer, "one passed, and the other did not");
+              require(own == aborted || (own == passed && !moment.completed), own);
+              fresh.require_to_work();
+              return own;
+            },
+        .expected = {passed, aborted},
+        .sleeper =
+            [&] {
+              crash::sleep_lightly();
+              return fresh.meet();
+            },
+    };
+    crash::prove(scenario);
+
+    scenario.name = "abort, after a killed abort";
+    scenario.sleeper = {};
+    scenario.watch = [&] { return fresh.watch(); };
+    scenario.at = crash::At::every_change;
+    scenario.recovery = scenario.operation;
+    scenario.check = [&](const Moment& moment) {
+      const bool was_broken = fresh.barrier->broken();
+      const std::string own = fresh.meet(0s);
+      require(own == aborted || (own == never_came && !was_broken), own);
+      require(was_broken || !(moment.first_completed || moment.completed), "the abort was lost");
+      fresh.require_to_work();
+      return was_broken ? "was broken" : "was not";
+    };
+    scenario.expected = {"was broken", "was not"};
+    scenario.budget = 8s;
+    crash::prove(scenario);
+  }
+
   TEST_CASE("one who waits is killed: the other is told, now or when it comes again") {
     Fresh fresh{3};
     crash::prove({
@@ -203,11 +252,7 @@ TEST_SUITE("barrier") {
             },
         .expected = {broken},
         .at = crash::At::every_change,
-        .watch =
-            [&] {
-              return crash::Ranges{
-                  {reinterpret_cast<const std::byte*>(&crash::object_of(*fresh.barrier)), 256}};
-            },
+        .watch = [&] { return fresh.watch(); },
         // From its arrival on, and not through the exception: that is a long way, step by step.
         .lead = {.word = [&] { return fresh.meeting(); }, .stores = 1, .window = 30},
         .patience = 60s,

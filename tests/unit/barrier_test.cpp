@@ -6,13 +6,17 @@
 
 #include "frame.hpp"
 
+#include <kin/detail/archive.hpp>
 #include <kin/error.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <stdexcept>
@@ -33,6 +37,16 @@ std::string pass(const Barrier& barrier) {
   } catch (const BrokenBarrierError& error) {
     return error.what();
   }
+}
+
+/// Goes on with another generation, that nobody has come to.
+void go_to_generation(const Barrier& barrier, std::uint32_t generation) {
+  kin::detail::OutArchive archive;
+  kin::detail::encode(archive, barrier);
+  auto* object =
+      reinterpret_cast<std::byte*>(&archive.cargo().handles.front().object_even_closed());
+  // The word that decides: the first of its line, behind those of the object and the lock.
+  reinterpret_cast<std::atomic<std::uint64_t>*>(object + 192)->store(generation);
 }
 
 void release_one(const kin::Semaphore& semaphore) { semaphore.release(); }
@@ -157,6 +171,56 @@ TEST_SUITE("barrier") {
         CHECK(pass(barrier).find("died") != std::string::npos);
       }
     }
+  }
+
+  TEST_CASE("one that had arrived is killed: who gets its place among the processes is told") {
+    const unit::Frame frame;
+    const Barrier barrier(3);
+    {
+      unit::Relative party([&] { return pass(barrier); });
+      REQUIRE(unit::eventually([&] { return barrier.n_waiting() == 1; }));
+      party.end();
+    }
+    unit::Relative next([&] { return pass(barrier); });
+    CHECK(next.answer().find("died") != std::string::npos);
+    // One that was killed behind a pass had left nobody waiting.
+    const Barrier alone(1);
+    for (int i = 0; i < 2; ++i) {
+      unit::Relative passing([&] { return pass(alone) + pass(alone); });
+      CHECK(passing.answer() == "00");
+      passing.end();
+    }
+  }
+
+  TEST_CASE("generations are counted in 32 bits: who came long ago is forgotten") {
+    const unit::Frame frame;
+    const Barrier barrier(2);
+    const kin::Event again;
+    const kin::Event in_the_end;
+    kin::Process later([&] {
+      again.wait();
+      barrier.wait();
+      in_the_end.wait();
+      const kin::Event never;
+      static_cast<void>(never.wait_for(600ms));  // the other looks for the dead
+      barrier.wait();
+    });
+    later.start();
+    kin::Process killed([&] {
+      barrier.wait();
+      static_cast<void>(std::raise(SIGKILL));
+    });
+    killed.start();
+    CHECK(pass(barrier).size() == 1);
+    killed.join();
+    go_to_generation(barrier, 65536);
+    again.set();
+    CHECK(pass(barrier).size() == 1);
+    go_to_generation(barrier, 1);  // the first of all
+    in_the_end.set();
+    CHECK(pass(barrier).size() == 1);
+    later.join();
+    CHECK(later.exit_code() == 0);
   }
 
   TEST_CASE("a stopped party is waited for") {

@@ -262,9 +262,9 @@ struct BarrierOptions {
 /// made without arguments names none until it is assigned to.
 /// Sharing: process-safe and thread-safe; every operation is const; may be sent in a message.
 /// If a process dies: the barrier breaks, as soon as somebody waits a quarter of a second, if that
-/// process had arrived there, or was killed or failed after it had passed the last time. One that had never
-/// arrived is a matter for the time limit. What was killed counts, and what ended with an exit code other
-/// than 0; for a process made by somebody's plain fork() the end as such.
+/// process had arrived there or was about to, or was killed or failed after it had passed the last time.
+/// One that had never arrived is a matter for the time limit. What was killed counts, and what ended with an
+/// exit code other than 0; for a process made by somebody's plain fork() the end as such.
 /// Throws: BrokenBarrierError; std::invalid_argument for fewer parties than 1 or more than 2^20.
 /// Python: multiprocessing.Barrier.
 class KIN_EXPORT Barrier : public detail::HandleOf<detail::ObjectKind::barrier> {

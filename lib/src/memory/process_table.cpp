@@ -46,12 +46,6 @@ constexpr std::size_t reserver_in(std::uint64_t life) {
 }
 constexpr State state_in(std::uint64_t life) { return static_cast<State>(life & 3); }
 
-constexpr Stamp make_stamp(std::uint64_t generation, std::size_t slot) {
-  return (generation << 32) | (static_cast<std::uint64_t>(slot) << 1) | 1;
-}
-constexpr std::uint64_t generation_of(Stamp stamp) { return stamp >> 32; }
-constexpr std::size_t slot_of(Stamp stamp) { return (stamp & 0xffffffff) >> 1; }
-
 // The birth of one that is no heir of anything.
 constexpr std::uint64_t never_born = UINT64_MAX;
 

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,6 +18,11 @@ namespace kin::detail {
 /// Names one life of one process: {generation : 32, slot : 16, 1}. Never 0, never used twice (until a
 /// slot has had 2^32 lives). What belongs to a process in shared memory is stamped with it.
 using Stamp = std::uint64_t;
+constexpr Stamp make_stamp(std::uint64_t generation, std::size_t slot) {
+  return (generation << 32) | (static_cast<std::uint64_t>(slot) << 1) | 1;
+}
+constexpr std::uint64_t generation_of(Stamp stamp) { return stamp >> 32; }
+constexpr std::size_t slot_of(Stamp stamp) { return (stamp & 0xffffffff) >> 1; }
 
 /// What a process is called that nobody gave a name.
 inline constexpr std::string_view main_process_name = "MainProcess";

@@ -2,16 +2,23 @@
 //
 // Barrier. The parties meet in generations: the last to arrive begins the next one, and whoever waits
 // for its own generation to be over goes on. All that decides is one word, {generation, how many
-// arrived, flags}, changed by one store under the lock; a death between two steps leaves nothing to repair.
+// arrived, flags}, and each step is one compare-and-swap of it: so a party arrives, and lets the others go
+// on, without a lock, and a death leaves nothing to repair. Two that spin pass each other that one cache
+// line, and nothing else.
 //
-// Who arrived is written down, for this generation and the one before, so that those who wait can ask
-// whether it lives. One that passed the last time and was killed since will not come again.
+// Before it arrives a process notes that it came, in a place of its own: see attendance.hpp. Those who wait
+// ask whether all who came live. One that passed the last time and was killed since will not come again.
+//
+// To break a generation takes a lock: first the word says that it ends, and why; then how it ended is
+// written down for those who wake late; then the next one begins. Whoever takes the lock from a dead one,
+// or comes to a word that says so, does the rest.
 
 #include <kin/sync.hpp>
 
 #include "memory/object.hpp"
 #include "os/cpu_count.hpp"
 #include "os/fork.hpp"
+#include "sync/attendance.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
 #include "waiting/soft_limit.hpp"
@@ -25,7 +32,6 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
-#include <unordered_set>
 
 #include <unistd.h>
 
@@ -38,43 +44,37 @@ using namespace detail;
 
 constexpr int most_parties = 1 << 20;
 
+enum class Reason : std::uint8_t { none, abort, reset, time_limit, action, death };
+
 /// What the parties agree on, in one word.
 struct Meeting {
-  static constexpr std::uint8_t is_broken = 1;
-  static constexpr std::uint8_t is_acting = 2;  // all are here, and the last one calls the action
-  static constexpr std::uint8_t follows_a_pass = 4;
-
   std::uint32_t generation;
   std::uint32_t arrived : 24;
-  std::uint32_t flags : 8;
+  std::uint32_t is_broken : 1;
+  std::uint32_t is_acting : 1;  // all are here, and the last one calls the action
+  std::uint32_t follows_a_pass : 1;
+  std::uint32_t ends_by : 5;  // a Reason: it is being broken, and nobody may arrive or pass
 
-  [[nodiscard]] bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
+  [[nodiscard]] bool is_ending() const { return ends_by != 0; }
+  [[nodiscard]] Meeting after_pass() const { return {generation + 1, 0, 0, 0, 1, 0}; }
 };
-static_assert(std::atomic<Meeting>::is_always_lock_free);
+static_assert(sizeof(Meeting) == 8 && std::atomic<Meeting>::is_always_lock_free);
 
-enum class Reason : std::uint32_t { none, abort, reset, time_limit, action, death };
-
-/// How a generation ended: passed where `reason` is none. Kept for a while for those who wake late.
+/// How a generation ended that was broken. Kept for a while for those who wake late.
 struct Ending {
-  std::atomic<std::uint32_t> generation;
-  std::atomic<Reason> reason;
-  std::atomic<pid_t> pid;  // whose death it was, or who did it
+  std::uint32_t generation;
+  std::uint32_t reason : 8;  // a Reason; none: no generation's
+  std::uint32_t pid : 24;    // whose death it was, or who did it; 0: not known
 };
+static_assert(sizeof(Ending) == 8 && std::atomic<Ending>::is_always_lock_free);
 
 /// What need not be small.
 struct Records {
-  std::array<Ending, 16> endings;
-  // Behind it: who arrived, of even generations, then of odd ones.
-  std::atomic<Stamp>* arrivals(std::uint32_t generation, std::uint32_t parties) {
-    auto* first = reinterpret_cast<std::atomic<Stamp>*>(this + 1);
-    return first + std::size_t{generation % 2} * parties;
-  }
-  static std::size_t size_for(std::uint32_t parties) {
-    return sizeof(Records) + 2 * std::size_t{parties} * sizeof(Stamp);
-  }
+  std::array<std::atomic<Ending>, 16> endings;
+  Attendance attendance;
 };
 
-/// Writers: who holds the lock.
+/// Writers: of the meeting whoever arrives; who holds the lock breaks it, and writes the endings.
 struct BarrierObject : Object {
   RobustLock lock;
   std::uint32_t parties;
@@ -82,46 +82,65 @@ struct BarrierObject : Object {
   std::chrono::nanoseconds timeout;  // of a wait that has no limit of its own
   // Apart from the lock, as those who wait look at it all the time.
   alignas(64) std::atomic<Meeting> meeting;
-  ParkingSpot next_generation;
   Owned<Records> records;
+  ParkingSpot next_generation;
 };
 static_assert(sizeof(BarrierObject) <= Heap::lock_size);
 
 BarrierObject& barrier_in(Object& object) { return static_cast<BarrierObject&>(object); }
 
-class BarrierGuard : public RobustGuard {
- public:
-  explicit BarrierGuard(BarrierObject& barrier) : RobustGuard(barrier.lock, [] {}) {}
-};
-
-Ending& ending_of(const BarrierObject& barrier, std::uint32_t generation) {
+std::atomic<Ending>& ending_of(const BarrierObject& barrier, std::uint32_t generation) {
   auto& endings = barrier.records->endings;
   return endings[generation % endings.size()];
 }
 
-// With the lock held. Ends a generation, and begins the next one so.
-void begin_next(BarrierObject& barrier, Meeting before, Reason reason, pid_t pid,
-                std::uint8_t flags) {
-  Ending& ending = ending_of(barrier, before.generation);
-  // Written only if it says something else: who passes leaves that cache line with all others.
-  if (reason != Reason::none || ending.reason.load(std::memory_order_relaxed) != Reason::none) {
-    ending.reason.store(reason, std::memory_order_relaxed);
-    ending.pid.store(pid, std::memory_order_relaxed);
-    ending.generation.store(before.generation, std::memory_order_relaxed);
+// ---- a generation is broken
+
+// With the lock held: what is left to do when the word says that this generation ends.
+void end_generation(BarrierObject& barrier, pid_t pid) {
+  const Meeting meeting = barrier.meeting.load();
+  if (!meeting.is_ending()) return;
+  std::atomic<Ending>& place = ending_of(barrier, meeting.generation);
+  const Ending ending = place.load();
+  // Who finishes what another began does not know whose pid it was, which may be there.
+  if (ending.reason != meeting.ends_by || ending.generation != meeting.generation) {
+    place.store({meeting.generation, meeting.ends_by, static_cast<std::uint32_t>(pid) & 0xffffff});
   }
-  // If killed before this: the generation goes on, and nobody looks at its ending yet.
-  // SYNC meeting: publishes the ending; pairs with the load of who waits for another generation.
-  barrier.meeting.store({before.generation + 1, 0, flags}, std::memory_order_release);
+  // If killed before this: the next to have the lock does it.
+  const bool is_broken = static_cast<Reason>(meeting.ends_by) != Reason::reset;
+  barrier.meeting.store({meeting.generation + 1, 0, is_broken, 0, 0, 0});
   // If killed before this: who sleeps sees it at the end of a slice.
   barrier.next_generation.notify_all();
 }
 
+class BarrierGuard : public RobustGuard {
+ public:
+  explicit BarrierGuard(BarrierObject& barrier)
+      : RobustGuard(barrier.lock, [&] { end_generation(barrier, 0); }) {}
+};
+
+// Those who broke it may have been killed in it, or be about it.
+void help_to_end(BarrierObject& barrier) { const BarrierGuard guard(barrier); }
+
+// Breaks the generation that there is when `is_right` says so of it.
+template <typename IsRight>
+void break_where(BarrierObject& barrier, Reason reason, pid_t pid, IsRight&& is_right) {
+  const BarrierGuard guard(barrier);
+  Meeting now = barrier.meeting.load();
+  Meeting ending{};
+  do {
+    if (!is_right(now)) return;
+    ending = now;
+    ending.ends_by = static_cast<std::uint32_t>(reason) & 31;
+    // If killed behind it: the generation is broken. Whoever comes, or has waited a slice, sees to the rest.
+  } while (!barrier.meeting.compare_exchange_weak(now, ending));
+  end_generation(barrier, pid);
+}
+
 // Unless that generation is over by now.
 void break_generation(BarrierObject& barrier, std::uint32_t generation, Reason reason, pid_t pid) {
-  const BarrierGuard guard(barrier);
-  const Meeting now = barrier.meeting.load();
-  if (now.generation != generation || now.has(Meeting::is_broken)) return;
-  begin_next(barrier, now, reason, pid, Meeting::is_broken);
+  break_where(barrier, reason, pid,
+              [&](Meeting now) { return now.generation == generation && now.is_broken == 0; });
 }
 
 [[noreturn]] void tell_how_it_ended(Reason reason, pid_t pid) {
@@ -147,31 +166,21 @@ bool has_failed(Stamp process) {
   return is_gone(process) && code != 0 && pid_of(process) != 0;
 }
 
-// One of those who arrived that is gone, and by its going breaks the barrier; 0 if there is none.
-pid_t find_dead(const BarrierObject& barrier, Meeting meeting) {
-  std::unordered_set<Stamp> seen{this_process()};
-  const auto look_at = [&](std::uint32_t generation, std::uint32_t count, auto is_dead) {
-    const auto* who = barrier.records->arrivals(generation, barrier.parties);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const Stamp process = who[i].load();
-      if (process == 0 || !seen.insert(process).second || !is_dead(process)) continue;
-      const pid_t pid = pid_of(process);
-      return pid != 0 ? pid : -1;
-    }
-    return 0;
-  };
-  // A reader that is late may read another generation's: begin_next() is for the one it looked at only.
-  const pid_t dead = look_at(meeting.generation, meeting.arrived, is_gone);
-  if (dead != 0 || !meeting.has(Meeting::follows_a_pass)) return dead;
-  return look_at(meeting.generation - 1, barrier.parties, has_failed);
+// One of those who came that is gone, and by its going breaks the barrier; 0 if there is none.
+Stamp find_dead(const BarrierObject& barrier, Meeting meeting) {
+  const Attendance& attendance = barrier.records->attendance;
+  const Stamp dead =
+      attendance.find(meeting.generation, [](Stamp process) { return is_gone(process); });
+  if (dead != 0 || meeting.follows_a_pass == 0) return dead;
+  return attendance.find(meeting.generation - 1, [](Stamp process) { return has_failed(process); });
 }
 
 void look_for_the_dead(BarrierObject& barrier, std::uint32_t generation) {
   const Meeting meeting = barrier.meeting.load();
-  if (meeting.generation != generation || meeting.has(Meeting::is_broken)) return;
-  const pid_t dead = find_dead(barrier, meeting);
-  if (dead == 0 || barrier.meeting.load().generation != generation) return;
-  break_generation(barrier, generation, Reason::death, dead);
+  if (meeting.generation != generation || meeting.is_broken != 0) return;
+  if (meeting.is_ending()) return help_to_end(barrier);
+  const Stamp dead = find_dead(barrier, meeting);
+  if (dead != 0) break_generation(barrier, generation, Reason::death, pid_of(dead));
 }
 
 // ---- parties
@@ -183,35 +192,51 @@ struct Arrival {
   bool is_early;  // all parties of this generation are here: it has to come again for the next
 };
 
-void note_arrival(const BarrierObject& barrier, Meeting meeting) {
-  auto* arrivals = barrier.records->arrivals(meeting.generation, barrier.parties);
-  auto& place = arrivals[meeting.arrived];
-  // As with endings: it may well have been this process two generations ago.
-  const Stamp own = this_process();
-  if (place.load(std::memory_order_relaxed) != own) place.store(own, std::memory_order_relaxed);
+// Generations are counted in 32 bits, and come again.
+void forget_the_past(BarrierObject& barrier, std::uint32_t generation) {
+  if (generation % 65536 != 0) return;
+  barrier.records->attendance.forget_before(generation - 1);
+  for (std::atomic<Ending>& place : barrier.records->endings) {
+    Ending ending = place.load();
+    const bool is_old = generation - ending.generation > barrier.records->endings.size();
+    // Fails when it is written anew at this moment.
+    if (is_old && ending.reason != 0) place.compare_exchange_strong(ending, {});
+  }
 }
 
 Arrival arrive(BarrierObject& barrier, bool has_action) {
-  const BarrierGuard guard(barrier);
-  Meeting meeting = barrier.meeting.load();
-  if (meeting.has(Meeting::is_broken)) {
-    const Ending& ending = ending_of(barrier, meeting.generation - 1);
-    tell_how_it_ended(ending.reason.load(), ending.pid.load());
+  while (true) {
+    Meeting meeting = barrier.meeting.load();
+    const std::uint32_t generation = meeting.generation;
+    if (meeting.is_ending()) {
+      help_to_end(barrier);
+      continue;
+    }
+    if (meeting.is_broken != 0) {
+      const Ending ending = ending_of(barrier, generation - 1).load();
+      tell_how_it_ended(static_cast<Reason>(ending.reason), static_cast<pid_t>(ending.pid));
+    }
+    if (meeting.is_acting != 0) return {generation, 0, false, true};
+    forget_the_past(barrier, generation);
+    if (!barrier.records->attendance.note(generation, meeting.arrived == 0)) {
+      break_generation(barrier, generation, Reason::death, 0);
+      continue;
+    }
+    const Arrival arrival{generation, meeting.arrived, meeting.arrived + 1U == barrier.parties,
+                          false};
+    Meeting next = meeting;
+    if (arrival.is_last && !has_action) {
+      next = meeting.after_pass();
+    } else {
+      next.arrived = (meeting.arrived + 1U) & 0xffffff;
+      next.is_acting = arrival.is_last ? 1 : 0;
+    }
+    // If killed before this: it has not arrived, but others may see that it came. Behind it: as any party.
+    if (!barrier.meeting.compare_exchange_strong(meeting, next)) continue;
+    // If killed before this: who sleeps sees it at the end of a slice.
+    if (next.generation != generation) barrier.next_generation.notify_all();
+    return arrival;
   }
-  if (meeting.has(Meeting::is_acting)) return {meeting.generation, 0, false, true};
-  const Arrival arrival{meeting.generation, meeting.arrived,
-                        meeting.arrived + 1U == barrier.parties, false};
-  note_arrival(barrier, meeting);
-  // If killed before the next store: it has not arrived.
-  if (arrival.is_last && !has_action) {
-    begin_next(barrier, meeting, Reason::none, 0, Meeting::follows_a_pass);
-  } else {
-    ++meeting.arrived;
-    if (arrival.is_last) meeting.flags |= Meeting::is_acting;
-    // SYNC meeting: publishes who arrived, to those who look for the dead.
-    barrier.meeting.store(meeting, std::memory_order_release);
-  }
-  return arrival;
 }
 
 // If killed in the action: those who wait see that one who arrived is gone.
@@ -222,10 +247,12 @@ void act(BarrierObject& barrier, const Arrival& arrival, const Action& action) {
     break_generation(barrier, arrival.generation, Reason::action, ::getpid());
     throw;
   }
-  const BarrierGuard guard(barrier);
-  const Meeting meeting = barrier.meeting.load();
-  if (meeting.generation != arrival.generation) return;  // somebody has broken it meanwhile
-  begin_next(barrier, meeting, Reason::none, 0, Meeting::follows_a_pass);
+  Meeting meeting = barrier.meeting.load();
+  do {
+    if (meeting.is_ending()) return help_to_end(barrier);
+    if (meeting.generation != arrival.generation) return;  // somebody has broken it meanwhile
+  } while (!barrier.meeting.compare_exchange_weak(meeting, meeting.after_pass()));
+  barrier.next_generation.notify_all();
 }
 
 void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline deadline) {
@@ -251,15 +278,16 @@ void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline de
 }
 
 void tell_if_broken(const BarrierObject& barrier, std::uint32_t generation) {
-  const Ending& ending = ending_of(barrier, generation);
-  if (ending.generation.load() != generation || ending.reason.load() == Reason::none) return;
-  tell_how_it_ended(ending.reason.load(), ending.pid.load());
+  const Ending ending = ending_of(barrier, generation).load();
+  if (ending.generation != generation || ending.reason == 0) return;
+  tell_how_it_ended(static_cast<Reason>(ending.reason), static_cast<pid_t>(ending.pid));
 }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {
   set_destroyer(ObjectKind::barrier, [](Object& object) {
     BarrierObject& barrier = barrier_in(object);
     if (barrier.lock.is_held()) return false;
+    if (barrier.records) barrier.records->attendance.free();
     Heap::free_from(barrier.records);
     return true;
   });
@@ -275,12 +303,12 @@ Handle make_barrier(const BarrierOptions& options, int parties) {
     BarrierObject& barrier = barrier_in(object);
     barrier.lock.initialize();
     barrier.parties = static_cast<std::uint32_t>(parties);
+    barrier.meeting.store({1, 0, 0, 0, 0, 0});  // 0 is when the past is forgotten
     barrier.may_spin = parties <= usable_cpus();
     barrier.timeout = options.timeout.value_or(std::chrono::nanoseconds::max());
-    const std::size_t size = Records::size_for(barrier.parties);
-    Heap::allocate_into(barrier.records, size);
-    if (Heap::is_run(size)) populate(barrier.records.address(), size);
-    for (Ending& ending : barrier.records->endings) ending.reason.store(Reason::none);
+    Heap::allocate_into(barrier.records, sizeof(Records));
+    // Its children are likely to find room there too.
+    barrier.records->attendance.make_room(this_process());
   }));
 }
 
@@ -308,18 +336,13 @@ std::size_t Barrier::wait_until(Deadline deadline) const {
 }
 
 void Barrier::reset() const {
-  BarrierObject& barrier = barrier_in(object());
-  const BarrierGuard guard(barrier);
-  begin_next(barrier, barrier.meeting.load(), Reason::reset, ::getpid(), 0);
+  break_where(barrier_in(object()), Reason::reset, ::getpid(), [](Meeting) { return true; });
 }
 
 void Barrier::abort() const {
-  BarrierObject& barrier = barrier_in(object());
-  const BarrierGuard guard(barrier);
   // Whichever generation it is by now: one that passes at this moment takes no abort() with it.
-  const Meeting now = barrier.meeting.load();
-  if (now.has(Meeting::is_broken)) return;
-  begin_next(barrier, now, Reason::abort, ::getpid(), Meeting::is_broken);
+  break_where(barrier_in(object()), Reason::abort, ::getpid(),
+              [](Meeting now) { return now.is_broken == 0; });
 }
 
 int Barrier::parties() const { return static_cast<int>(barrier_in(object()).parties); }
@@ -328,6 +351,6 @@ int Barrier::n_waiting() const {
   return static_cast<int>(barrier_in(object()).meeting.load().arrived);
 }
 
-bool Barrier::broken() const { return barrier_in(object()).meeting.load().has(Meeting::is_broken); }
+bool Barrier::broken() const { return barrier_in(object()).meeting.load().is_broken != 0; }
 
 }  // namespace kin
