@@ -33,7 +33,17 @@ OwnerDied::OwnerDied(const std::string& what, std::vector<pid_t> pids, std::size
 
 OwnerDied::~OwnerDied() = default;
 BrokenBarrierError::~BrokenBarrierError() = default;
+
+DeadlockError::DeadlockError(const std::string& what, std::vector<DeadlockMember> ring)
+    : Error(what), ring_(std::make_shared<const std::vector<DeadlockMember>>(std::move(ring))) {}
+
 DeadlockError::~DeadlockError() = default;
+
+std::span<const DeadlockMember> DeadlockError::ring() const noexcept {
+  if (!ring_) return {};
+  return *ring_;
+}
+
 SerializationError::~SerializationError() = default;
 TimeoutError::~TimeoutError() = default;
 CancelledError::~CancelledError() = default;

@@ -6,6 +6,7 @@
 
 #include "base/fork_depth.hpp"
 #include "base/readable_type.hpp"
+#include "deadlock/waiting.hpp"
 #include "os/fork.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
@@ -31,9 +32,11 @@ bool LocalTask::wait_until_over(Deadline deadline) {
   if (is_over_now()) return true;
   if (deadline.is_passed_from_start()) return false;
   if (spin(is_over_now, deadline, nullptr)) return true;
+  Waiting waiting({.kind = WaitKind::result}, deadline);
   while (!is_over_now()) {
     if (deadline.has_passed()) return false;
     SoftLimit::check();
+    waiting.look_around();
     futex_wait_slice(ends_, 0, deadline);
   }
   return true;

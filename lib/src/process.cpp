@@ -18,12 +18,9 @@
 #include "os/child.hpp"
 #include "os/cpu_count.hpp"
 #include "os/fork.hpp"
-#include "waiting/futex.hpp"
-#include "waiting/soft_limit.hpp"
 
 #include <kin/log.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -136,24 +133,18 @@ bool ProcessHandle::daemon() const noexcept { return child_->about().daemon; }
 bool ProcessHandle::is_alive() const { return child_->is_alive(); }
 std::optional<int> ProcessHandle::exit_code() const { return child_->exit_code(); }
 int ProcessHandle::sentinel() const { return child_->descriptor(); }
-void ProcessHandle::join() const { static_cast<void>(join_until(Deadline::never())); }
+void ProcessHandle::join(std::source_location where) const {
+  static_cast<void>(join_until(Deadline::never(), where));
+}
 void ProcessHandle::terminate() const { child_->send_signal(SIGTERM); }
 void ProcessHandle::kill() const { child_->send_signal(SIGKILL); }
 void ProcessHandle::interrupt() const { child_->send_signal(SIGINT); }
 
-bool ProcessHandle::join_until(Deadline deadline) const {
+bool ProcessHandle::join_until(Deadline deadline, std::source_location where) const {
   if (child_->about().pid == ::getpid()) {
     throw std::logic_error("kin: a process can't join itself");
   }
-  using detail::SoftLimit;
-  if (!SoftLimit::is_set()) return child_->join(deadline);
-  bool has_ended = child_->join(Deadline::passed());
-  while (!has_ended && !deadline.has_passed()) {
-    SoftLimit::check();
-    const std::int64_t slice_ends = Deadline::now() + detail::slice_nanoseconds;
-    has_ended = child_->join(Deadline::at(std::min(deadline.nanoseconds(), slice_ends)));
-  }
-  return has_ended;
+  return child_->join(deadline, {.where = where, .may_throw = true});
 }
 
 // ---- Process
@@ -293,9 +284,13 @@ void Process::run() {
   if (target_) target_->run();
 }
 
-void Process::join() { static_cast<void>(join_until(Deadline::never())); }
+void Process::join(std::source_location where) {
+  static_cast<void>(join_until(Deadline::never(), where));
+}
 
-bool Process::join_until(Deadline deadline) { return started().join_until(deadline); }
+bool Process::join_until(Deadline deadline, std::source_location where) {
+  return started().join_until(deadline, where);
+}
 
 bool Process::is_alive() const {
   const State& me = state();

@@ -18,6 +18,7 @@ LAYERS = [
     ["error", "log", "unique_fd", "version", "base"],
     ["waiting"],
     ["memory"],
+    ["deadlock"],
     ["channel"],
     ["os"],
     ["serialize", "wire"],

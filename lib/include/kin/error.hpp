@@ -4,6 +4,8 @@
 #include <kin/detail/export.hpp>
 
 #include <cstddef>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -121,13 +123,35 @@ class KIN_EXPORT BrokenBarrierError : public Error {
   ~BrokenBarrierError() override;
 };
 
-/// Waiting would never have ended: the thread waits for a lock that it holds itself.
+/// A thread of a ring in which each waits for the next. Texts are empty where nothing is known.
+struct DeadlockMember {
+  std::string process_name;
+  pid_t pid = 0;
+  pid_t thread = 0;       ///< as gettid() tells
+  std::string waits_for;  ///< lock "accounts"; or the end of a process
+  std::string waits_at;   ///< bank.cpp:13, in void transfer(int)
+  std::string taken_at;   ///< where it took the lock that the member before it waits for
+};
+
+/// Waiting would never have ended: the thread waits for a lock that it holds itself, or it is one of several
+/// that wait for one another in a ring. One of them gets this error; the others go on when it lets go of
+/// what it holds.
+///
+/// what() tells of each member, in lines of its own, and of who else waits.
 class KIN_EXPORT DeadlockError : public Error {
  public:
   using Error::Error;
+  DeadlockError(const std::string& what, std::vector<DeadlockMember> ring);
   DeadlockError(const DeadlockError&) = default;
   DeadlockError& operator=(const DeadlockError&) = default;
   ~DeadlockError() override;
+
+  /// Each waits for the next, the last for the first, which is the thread that got the error. Empty in one that
+  /// came from another process.
+  [[nodiscard]] std::span<const DeadlockMember> ring() const noexcept;
+
+ private:
+  std::shared_ptr<const std::vector<DeadlockMember>> ring_;
 };
 
 /// A message could not be written, or does not hold what the reader expects of it.

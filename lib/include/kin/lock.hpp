@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <optional>
+#include <source_location>
 #include <string>
 
 #include <sys/types.h>
@@ -20,25 +21,40 @@ struct LockOwner {
   std::string process_name;  ///< at most 63 characters of it
 };
 
+struct LockOptions {
+  /// What it is called in messages to people; at most 47 bytes of it. Without a name it is lock #3, in the
+  /// order in which they were made.
+  std::string name = {};
+};
+
 class Condition;
+class LockGuard;
 
 namespace detail {
 
 /// What Lock and RLock have in common; see there.
 class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
  public:
-  /// Waits for the lock.
-  void lock() const { static_cast<void>(lock_until(Deadline::never())); }
+  /// Waits for the lock. `where` is told to people, should it come to a deadlock; so in all of these.
+  void lock(std::source_location where = std::source_location::current()) const {
+    static_cast<void>(lock_until(Deadline::never(), where));
+  }
   /// False when another thread holds it.
-  [[nodiscard]] bool try_lock() const { return lock_until(Deadline::passed()); }
+  [[nodiscard]] bool try_lock(std::source_location where = std::source_location::current()) const {
+    return lock_until(Deadline::passed(), where);
+  }
   /// False when another thread held it for that long. A negative duration means zero.
   template <typename Rep, typename Period>
-  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
-    return lock_until(Deadline::after(limit));
+  [[nodiscard]] bool try_lock_for(
+      std::chrono::duration<Rep, Period> limit,
+      std::source_location where = std::source_location::current()) const {
+    return lock_until(Deadline::after(limit), where);
   }
   template <typename Clock, typename Duration>
-  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
-    return lock_until(Deadline::at(moment));
+  [[nodiscard]] bool try_lock_until(
+      std::chrono::time_point<Clock, Duration> moment,
+      std::source_location where = std::source_location::current()) const {
+    return lock_until(Deadline::at(moment), where);
   }
   void unlock() const;
 
@@ -55,15 +71,21 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
 
  protected:
   enum class Kind { plain, recursive };
-  explicit LockHandle(Kind kind);
+  LockHandle(Kind kind, const LockOptions& options);
   [[nodiscard]] unsigned depth_of_this_thread() const;
 
  private:
   friend class kin::Condition;
-  [[nodiscard]] bool lock_until(Deadline deadline) const;
+  friend class kin::LockGuard;
+  [[nodiscard]] bool lock_until(Deadline deadline, std::source_location where) const;
+  /// How often this thread has taken it, and where the first time.
+  struct Hold {
+    unsigned times;
+    std::source_location where;
+  };
   /// For a wait on a condition: lets go of it however often it was taken, and takes it again so.
-  [[nodiscard]] unsigned unlock_all() const;
-  void lock_again(unsigned times) const;
+  [[nodiscard]] Hold unlock_all() const;
+  void lock_again(const Hold& hold) const;
   /// Whether its holder died, and nobody has taken it since.
   [[nodiscard]] bool is_left_by_the_dead() const;
 
@@ -85,12 +107,14 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
 /// After fork: what the parent's thread holds it goes on holding; the child holds nothing.
 /// If a process dies: the next to lock it is told by owner_died(), and a warning is logged; then the
 /// lock works on. The same if a thread ends while it holds it.
-/// Throws: DeadlockError from lock() in the thread that holds it already; std::logic_error from
-/// unlock() in another thread, or unlocked, and for a 1001st lock.
+/// Throws: DeadlockError from lock() in the thread that holds it already, and where several threads wait
+/// for one another's locks in a ring, in one of them; std::logic_error from unlock() in another thread, or
+/// unlocked, and for a 1001st lock.
 /// Python: multiprocessing.Lock; for hand-over between threads there is Semaphore(1).
 class KIN_EXPORT Lock : public detail::LockHandle {
  public:
-  Lock() : LockHandle(Kind::plain) {}
+  Lock() : Lock(LockOptions{}) {}
+  explicit Lock(const LockOptions& options) : LockHandle(Kind::plain, options) {}
 };
 
 /// A Lock that the thread that holds it may take again; it is free after as many unlocks.
@@ -99,9 +123,31 @@ class KIN_EXPORT Lock : public detail::LockHandle {
 /// Python: multiprocessing.RLock.
 class KIN_EXPORT RLock : public detail::LockHandle {
  public:
-  RLock() : LockHandle(Kind::recursive) {}
+  RLock() : RLock(LockOptions{}) {}
+  explicit RLock(const LockOptions& options) : LockHandle(Kind::recursive, options) {}
   /// How often this thread holds it; 0 if it does not.
   [[nodiscard]] unsigned depth() const { return depth_of_this_thread(); }
+};
+
+/// Holds a Lock or an RLock for a scope, as std::lock_guard does, and knows where that is: messages about
+/// deadlocks then tell the line in which it stands, and not one of the standard library's.
+///
+///     const kin::LockGuard guard(lock);
+///
+/// After fork: in the child the copy does nothing.
+class KIN_EXPORT LockGuard {
+ public:
+  [[nodiscard]] explicit LockGuard(const detail::LockHandle& lock,
+                                   std::source_location where = std::source_location::current())
+      : lock_(lock) {
+    lock_.lock(where);
+  }
+  ~LockGuard();
+  LockGuard(const LockGuard&) = delete;
+  LockGuard& operator=(const LockGuard&) = delete;
+
+ private:
+  const detail::LockHandle& lock_;
 };
 
 }  // namespace kin

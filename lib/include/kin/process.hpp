@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -74,11 +75,12 @@ class KIN_EXPORT ProcessHandle {
   [[nodiscard]] int sentinel() const;
 
   /// Waits for its death.
-  void join() const;
+  /// Waits for its end. `where` is told to people, should it come to a deadlock.
+  void join(std::source_location where = std::source_location::current()) const;
   /// False when it lives on after that time. A negative duration means zero.
   template <typename Rep, typename Period>
   bool join_for(std::chrono::duration<Rep, Period> limit) const {
-    return join_until(detail::Deadline::after(limit));
+    return join_until(detail::Deadline::after(limit), {});
   }
   /// Sends SIGTERM, SIGKILL, SIGINT; nothing happens when it is dead.
   void terminate() const;
@@ -87,7 +89,7 @@ class KIN_EXPORT ProcessHandle {
 
  private:
   friend class Process;
-  [[nodiscard]] bool join_until(detail::Deadline deadline) const;
+  [[nodiscard]] bool join_until(detail::Deadline deadline, std::source_location where) const;
   std::shared_ptr<detail::Child> child_;
 };
 
@@ -161,11 +163,11 @@ class KIN_EXPORT Process {
   void start();
 
   /// Waits for its end.
-  void join();
+  void join(std::source_location where = std::source_location::current());
   /// False when it runs on after that time. A negative duration means zero.
   template <typename Rep, typename Period>
   bool join_for(std::chrono::duration<Rep, Period> limit) {
-    return join_until(detail::Deadline::after(limit));
+    return join_until(detail::Deadline::after(limit), {});
   }
 
   /// False before start() and when it has ended.
@@ -206,7 +208,7 @@ class KIN_EXPORT Process {
   /// Before start(): it is none of the active_children().
   void hide();
   [[nodiscard]] const ProcessHandle& started() const;
-  [[nodiscard]] bool join_until(detail::Deadline deadline);
+  [[nodiscard]] bool join_until(detail::Deadline deadline, std::source_location where);
   void abandon() noexcept;
   [[noreturn]] void live(detail::FunctionRef<void()> settle_in);
 

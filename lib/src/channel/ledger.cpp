@@ -6,6 +6,7 @@
 #include "channel/ledger.hpp"
 
 #include "channel/byte_channel.hpp"
+#include "deadlock/waiting.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
@@ -198,9 +199,11 @@ bool join(ByteChannel& channel, Deadline deadline) {
     const RobustGuard guard(channel.head_lock, [&] { recover_head(channel); });
     write_off_the_dead(channel);
   };
+  Waiting waiting({.kind = WaitKind::tasks_done, .target = target_of(channel)}, deadline);
   const auto look_around = [&] {
     look_for_the_dead();
     if (!all_done()) SoftLimit::check(deadline);
+    waiting.look_around();
   };
   if (!all_done()) look_around();
   if (!channel.ledger.all_done.wait(all_done, deadline, look_around)) return false;

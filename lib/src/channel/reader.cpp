@@ -4,6 +4,7 @@
 
 #include "channel/byte_channel.hpp"
 #include "channel/record.hpp"
+#include "deadlock/waiting.hpp"
 #include "waiting/pause.hpp"
 #include "waiting/soft_limit.hpp"
 
@@ -219,6 +220,21 @@ bool look_a_moment(const ByteChannel& channel) {
   return false;
 }
 
+namespace {
+
+// False when none came in time.
+bool wait_for_items(ByteChannel& channel, Deadline deadline) {
+  SoftLimit::check(deadline);
+  Waiting waiting({.kind = WaitKind::message, .target = target_of(channel)}, deadline);
+  const auto ready = [&] { return has_items(channel) || is_shut_down(channel); };
+  return channel.items.wait(ready, deadline, [&] {
+    SoftLimit::check();
+    waiting.look_around();
+  });
+}
+
+}  // namespace
+
 bool get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Deadline deadline) {
   bool waited = false;
   while (!try_get(channel, sink, cargo, line, Deadline::never())) {
@@ -226,9 +242,7 @@ bool get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, Dead
     if (!waited) linger();
     if (look_a_moment(channel)) continue;
     hungry_gets = 0;  // nothing is in a hurry here
-    const auto ready = [&] { return has_items(channel) || is_shut_down(channel); };
-    SoftLimit::check(deadline);
-    if (!channel.items.wait(ready, deadline, [] { SoftLimit::check(); })) return false;
+    if (!wait_for_items(channel, deadline)) return false;
     waited = true;
   }
   if (channel.most_items != 0) channel.room.notify();

@@ -6,12 +6,14 @@
 #include "channel/stream.hpp"
 
 #include "channel/writer.hpp"
+#include "deadlock/waiting.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 namespace kin::detail {
 namespace {
@@ -142,19 +144,22 @@ bool receive(ByteChannel& channel, Sink sink, IncomingCargo* cargo, PipeLine& li
   // A look, too, waits for a reader that is just taking a message: there may be another behind it.
   const Deadline for_lock =
       deadline.is_passed_from_start() ? end_of_slice(Deadline::never()) : deadline;
-  bool waited = false;
+  std::optional<Waiting> waiting;
   while (!try_get(channel, sink, cargo, line, for_lock)) {
     if (deadline.has_passed()) {
       if (is_over(channel, line)) throw EndOfStream(over);
       return false;
     }
-    if (!waited) linger();
+    if (!waiting) linger();
     if (look_a_moment(channel)) continue;
     hungry_gets = 0;
     const auto ready = [&] { return has_items(channel); };
-    if (!waited && spin(ready, deadline, nullptr)) continue;
+    if (!waiting) {
+      if (spin(ready, deadline, nullptr)) continue;
+      waiting.emplace(Wait{.kind = WaitKind::message, .target = target_of(channel)}, deadline);
+    }
+    waiting->look_around();
     if (!sleep_for_message(channel, line, deadline)) throw EndOfStream(over);
-    waited = true;
   }
   channel.room.notify();
   return true;

@@ -4,6 +4,7 @@
 
 #include "channel/writer.hpp"
 
+#include "deadlock/waiting.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
@@ -144,6 +145,19 @@ bool has_room(const ByteChannel& channel, const Obstacle& obstacle) noexcept {
 
 namespace {
 
+// False when there was none in time.
+[[gnu::noinline]] bool wait_for_room(ByteChannel& channel, const Obstacle& obstacle, Line& line,
+                                     Deadline deadline) {
+  Waiting waiting({.kind = WaitKind::room, .target = target_of(channel)}, deadline);
+  const auto look_around = [&] {
+    line.look_for_readers();
+    SoftLimit::check(deadline);
+    waiting.look_around();
+  };
+  look_around();
+  return channel.room.wait([&] { return has_room(channel, obstacle); }, deadline, look_around);
+}
+
 bool put_when_possible(ByteChannel& channel, std::span<const std::byte> bytes,
                        const OutgoingCargo& cargo, Line& line, Deadline deadline) {
   const Draft draft{.kind = cargo.empty() ? RecordKind::message : RecordKind::message_with_cargo,
@@ -156,13 +170,7 @@ bool put_when_possible(ByteChannel& channel, std::span<const std::byte> bytes,
       const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
       if (put_record(channel, draft, line, obstacle)) break;
     }
-    const auto look_around = [&] {
-      line.look_for_readers();
-      SoftLimit::check(deadline);
-    };
-    look_around();
-    const auto ready = [&] { return has_room(channel, obstacle); };
-    if (!channel.room.wait(ready, deadline, look_around)) return false;
+    if (!wait_for_room(channel, obstacle, line, deadline)) return false;
     waited = true;
   }
   // If killed here: readers see the message at the end of their slices.

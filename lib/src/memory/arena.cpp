@@ -8,6 +8,7 @@
 #include "memory/descriptor_store.hpp"
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
+#include "memory/wait_table.hpp"
 #include "waiting/parking.hpp"
 
 #include "base/stdio.hpp"
@@ -80,14 +81,15 @@ std::span<std::byte> mapping;
 Arena make_arena() {
   mapping = map_arena();
   // The layout: HeapState with a word for each chunk, ProcessTable, SpinPermits,
-  // DescriptorStoreState, chunks. Fresh pages are zero, and all zero is the initial state of everything
+  // DescriptorStoreState, WaitTable, chunks. Fresh pages are zero, and all zero is the initial state of everything
   // but locks.
   const std::size_t most_chunks = mapping.size() / chunk_size;
   const std::size_t heap_size = round_up(HeapState::size_for(most_chunks), 4096);
   const std::size_t table_size = round_up(sizeof(ProcessTable), 4096);
   const std::size_t permits_size = round_up(sizeof(SpinPermits), 4096);
-  const std::size_t front =
-      round_up(heap_size + table_size + permits_size + sizeof(DescriptorStoreState), chunk_size);
+  const std::size_t store_size = round_up(sizeof(DescriptorStoreState), 4096);
+  const std::size_t before_waits = heap_size + table_size + permits_size + store_size;
+  const std::size_t front = round_up(before_waits + sizeof(WaitTable), chunk_size);
   std::byte* at = mapping.data();
   Arena made{};
   made.all = mapping;
@@ -96,6 +98,7 @@ Arena make_arena() {
   made.spin_permits = reinterpret_cast<SpinPermits*>(at + heap_size + table_size);
   made.descriptors =
       reinterpret_cast<DescriptorStoreState*>(at + heap_size + table_size + permits_size);
+  made.waits = reinterpret_cast<WaitTable*>(at + before_waits);
   made.chunks = at + front;
   made.chunk_count = (mapping.size() - front) / chunk_size;
   const long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -12,6 +12,7 @@ struct DescriptorStoreState;
 struct HeapState;
 struct ProcessTable;
 struct SpinPermits;
+struct WaitTable;
 
 /// The one mapping that all kin share, at the same address in each.
 ///
@@ -24,6 +25,7 @@ struct Arena {
   ProcessTable* processes;
   SpinPermits* spin_permits;
   DescriptorStoreState* descriptors;
+  WaitTable* waits;
   std::byte* chunks;         // the first chunk
   std::size_t chunk_count;   // how many fit
   std::span<std::byte> all;  // the whole mapping

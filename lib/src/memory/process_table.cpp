@@ -11,6 +11,7 @@
 #include "memory/process_table.hpp"
 
 #include "memory/object.hpp"
+#include "memory/wait_table.hpp"
 
 #include "base/fork_lock.hpp"
 #include "base/immortal.hpp"
@@ -275,6 +276,8 @@ void sweep_with(const SweepGuard& guard, Stamp stamp) {
   if (generation_in(life) != generation_of(stamp) || state_in(life) == State::free) return;
   // What it was doing in the heap refers to places that are about to be freed.
   Heap::recover();
+  // Before its claims go: what a wait names exists as long as the wait is told.
+  forget_waits_of(stamp);
   drop_claims_of(dead, stamp, guard);
   // Nobody's heir, though its slot may have to stay.
   dead.birth.store(never_born);

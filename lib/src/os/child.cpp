@@ -10,6 +10,9 @@
 #include "base/immortal.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
+#include "deadlock/waiting.hpp"
+#include "waiting/futex.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -119,6 +122,14 @@ int Child::descriptor() const {
   return pidfd_.get();
 }
 
+namespace {
+
+Deadline end_of_slice(Deadline deadline) {
+  return Deadline::at(std::min(deadline.nanoseconds(), Deadline::now() + slice_nanoseconds));
+}
+
+}  // namespace
+
 bool Child::wait_for_death(Deadline deadline) const {
   pollfd about{descriptor(), POLLIN, 0};
   while (true) {
@@ -173,9 +184,30 @@ std::optional<int> Child::exit_code() {
   return exit_code_;
 }
 
-bool Child::join(Deadline deadline) {
+bool Child::join(Deadline deadline, const Joining& joining) {
   if (reaped_) return true;
-  if (!wait_for_death(deadline)) return false;
+  if (!wait_for_death(Deadline::passed())) {
+    if (deadline.is_passed_from_start()) return false;
+    // Whoever waits for the end of a pool is none who could give up.
+    const std::uint8_t may_throw =
+        joining.may_throw && !about_.is_hidden ? WaitFlags::may_throw : 0;
+    // One that the family does not know has no stamp, and is part of no ring.
+    const std::uint8_t for_ever = about_.stamp != 0 ? WaitFlags::for_ever : 0;
+    Waiting waiting({.kind = WaitKind::end_of_process,
+                     .flags = static_cast<std::uint8_t>(may_throw | for_ever),
+                     .target = about_.stamp,
+                     .where = joining.where},
+                    deadline);
+    do {
+      if (deadline.has_passed()) return false;
+      if (joining.may_throw) {
+        SoftLimit::check([&] {
+          return "the end of " + about_.name + " (pid " + std::to_string(about_.pid) + ")";
+        });
+      }
+      waiting.look_around();
+    } while (!wait_for_death(end_of_slice(deadline)));
+  }
   reap();
   return true;
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,14 @@ class Child {
   [[nodiscard]] bool is_alive();
   /// None while it lives, and where nobody can tell; see Process::exit_code().
   [[nodiscard]] std::optional<int> exit_code();
+  /// How a join waits.
+  struct Joining {
+    std::source_location where = {};
+    bool may_throw = false;  // when it is part of a deadlock, or the task's soft limit has passed
+  };
   /// Waits for its death; false when the time is up.
-  bool join(Deadline deadline);
+  bool join(Deadline deadline, const Joining& joining);
+  bool join(Deadline deadline) { return join(deadline, Joining()); }
   void send_signal(int signal);
   [[nodiscard]] int descriptor() const;
   /// Closes the descriptors.

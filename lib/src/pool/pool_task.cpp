@@ -6,6 +6,7 @@
 #include "pool/pool_task.hpp"
 
 #include "base/readable_type.hpp"
+#include "deadlock/waiting.hpp"
 #include "nursery/pool_state.hpp"
 #include "pool/worker_pool.hpp"
 #include "waiting/parking.hpp"
@@ -42,11 +43,13 @@ bool PoolTask::wait_until_over(Deadline deadline) {
   if (is_over()) return true;
   if (deadline.is_passed_from_start()) return false;
   if (spin(is_over, deadline, nullptr)) return true;
+  Waiting waiting({.kind = WaitKind::result}, deadline);
   while (true) {
     const TaskWord now = slot_->now();
     if (now.is_over()) return true;
     if (deadline.has_passed()) return false;
     SoftLimit::check();
+    waiting.look_around();
     std::uint64_t before = now.bits();
     const TaskWord awaited = now.with(TaskWord::awaited);
     if (before != awaited.bits() && !slot_->word.compare_exchange_strong(before, awaited.bits())) {

@@ -15,6 +15,7 @@
 
 #include <kin/sync.hpp>
 
+#include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
 #include "os/cpu_count.hpp"
 #include "os/fork.hpp"
@@ -143,13 +144,15 @@ void break_generation(BarrierObject& barrier, std::uint32_t generation, Reason r
               [&](Meeting now) { return now.generation == generation && now.is_broken == 0; });
 }
 
-[[noreturn]] void tell_how_it_ended(Reason reason, pid_t pid) {
+[[noreturn]] void tell_how_it_ended(Reason reason, pid_t pid, const std::string& arrived = "") {
   std::string text = "the barrier is broken: ";
   const std::string who = pid > 0 ? "process " + std::to_string(pid) : "a process";
   switch (reason) {
     case Reason::abort: text += who + " called abort()"; break;
     case Reason::reset: text += who + " called reset() while others waited"; break;
-    case Reason::time_limit: text += who + " waited for the others until its time limit"; break;
+    case Reason::time_limit:
+      text += who + " waited for the others until its time limit" + arrived;
+      break;
     case Reason::action: text += "the action threw an exception in " + who; break;
     case Reason::death: text += who + ", one of its parties, died"; break;
     default: text += "it has to be reset() first"; break;
@@ -255,11 +258,27 @@ void act(BarrierObject& barrier, const Arrival& arrival, const Action& action) {
   barrier.next_generation.notify_all();
 }
 
+// "2 of 5 had arrived"
+std::string attendance_of(const BarrierObject& barrier) {
+  return std::to_string(barrier.meeting.load().arrived) + " of " + std::to_string(barrier.parties) +
+         " had arrived";
+}
+
+void tell_if_broken(const BarrierObject& barrier, std::uint32_t generation,
+                    const std::string& arrived = "") {
+  const Ending ending = ending_of(barrier, generation).load();
+  if (ending.generation != generation || ending.reason == 0) return;
+  tell_how_it_ended(static_cast<Reason>(ending.reason), static_cast<pid_t>(ending.pid), arrived);
+}
+
 void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline deadline) {
   const auto is_over = [&] { return barrier.meeting.load().generation != generation; };
+  Waiting waiting({.kind = WaitKind::parties, .target = target_of(barrier)}, deadline);
   const auto look_around = [&] {
     look_for_the_dead(barrier, generation);
-    if (!is_over()) SoftLimit::check(deadline);
+    if (is_over()) return;
+    SoftLimit::check([&] { return "the other parties of a barrier; " + attendance_of(barrier); });
+    waiting.look_around();
   };
   const auto give_up = [&] {
     break_generation(barrier, generation, Reason::time_limit, ::getpid());
@@ -270,17 +289,14 @@ void wait_for_next(BarrierObject& barrier, std::uint32_t generation, Deadline de
     ParkingSpot& spot = barrier.next_generation;
     const bool passed = barrier.may_spin ? spot.wait(is_over, deadline, look_around)
                                          : spot.sleep(is_over, deadline, look_around);
-    if (!passed) give_up();
+    if (passed) return;
+    const std::string arrived = ", and " + attendance_of(barrier);
+    give_up();
+    tell_if_broken(barrier, generation, arrived);
   } catch (...) {
     give_up();
     throw;
   }
-}
-
-void tell_if_broken(const BarrierObject& barrier, std::uint32_t generation) {
-  const Ending ending = ending_of(barrier, generation).load();
-  if (ending.generation != generation || ending.reason == 0) return;
-  tell_how_it_ended(static_cast<Reason>(ending.reason), static_cast<pid_t>(ending.pid));
 }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {

@@ -10,6 +10,7 @@
 
 #include <kin/sync.hpp>
 
+#include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
@@ -185,12 +186,14 @@ bool sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
            FunctionRef<bool()> is_lock_left) {
   const auto ready = [&] { return is_let_go(condition, waiter); };
   if (ready() || deadline.is_passed_from_start() || spin(ready, deadline, nullptr)) return false;
+  Waiting waiting({.kind = WaitKind::notification, .target = target_of(condition)}, deadline);
   while (!ready() && !deadline.has_passed() && !SoftLimit::gives_up()) {
     const std::uint32_t wakes = waiter.wakes.load();
     waiter.is_asleep.store(1);
     // SYNC condition: either this sees the ticket let go, or who lets it go sees that this is asleep.
     if (ready()) return false;
     if (futex_wait_slice(waiter.wakes, wakes, deadline)) continue;
+    waiting.look_around();
     if (is_lock_left()) return true;
     pass_on_from_the_dead(condition);
   }
@@ -223,15 +226,15 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
   ConditionObject& condition = condition_in(object());
   Waiter& waiter = join(condition);
   // If killed behind this: nobody is told of a death, since nobody holds the lock.
-  const unsigned times = lock.unlock_all();
-  if (times == 0) {
+  const auto hold = lock.unlock_all();
+  if (hold.times == 0) {
     leave(condition, waiter);
     complain_not_held();
   }
   while (true) {
     const bool was_left =
         sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
-    lock.lock_again(times);
+    lock.lock_again(hold);
     if (!was_left || lock.owner_died() || is_let_go(condition, waiter)) break;
     // Another came before, and was told in its place: so it waits on, with the same ticket.
     static_cast<void>(lock.unlock_all());

@@ -5,6 +5,7 @@
 
 #include <kin/sync.hpp>
 
+#include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
@@ -59,7 +60,11 @@ bool Event::wait_until(Deadline deadline) const {
   };
   if (was_set()) return true;
   SoftLimit::check(deadline);
-  return event.changed.wait(was_set, deadline, [] { SoftLimit::check(); });
+  Waiting waiting({.kind = WaitKind::event, .target = target_of(event)}, deadline);
+  return event.changed.wait(was_set, deadline, [&] {
+    SoftLimit::check();
+    waiting.look_around();
+  });
 }
 
 }  // namespace kin

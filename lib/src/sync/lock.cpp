@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Lock and RLock: a robust lock in shared memory with a note of who holds it. The note is for people
-// and for unlock()'s check; the lock itself is the truth.
+// Lock and RLock: a robust lock in shared memory with notes of who holds it, and since where. The notes are
+// for people, for unlock()'s check, and for the search for deadlocks; the lock itself is the truth.
+//
+// Who waits for long looks for a ring between its slices of sleep. All that this costs who need not wait are
+// two stores of notes, to a cache line that is the holder's anyway.
 
 #include <kin/lock.hpp>
 
 #include "base/thread_id.hpp"
-#include "memory/object.hpp"
+#include "deadlock/lock_object.hpp"
+#include "deadlock/report.hpp"
+#include "deadlock/waiting.hpp"
 #include "os/fork.hpp"
-#include "waiting/robust_lock.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
@@ -16,20 +20,14 @@
 
 #include <stdexcept>
 
+#ifndef KIN_DEADLOCK_DETECTION
+#define KIN_DEADLOCK_DETECTION 1
+#endif
+
 namespace kin::detail {
 namespace {
 
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
-
-/// Writers: the holder; the notes are cleared before the lock is free.
-struct LockObject : Object {
-  RobustLock lock;
-  std::atomic<pid_t> holder_thread;   // 0: free, or only just taken
-  std::atomic<Stamp> holder_process;  // stays when the holder dies, for the warning
-  std::atomic<std::uint32_t> depth;
-  std::atomic<std::uint32_t> owner_died;
-};
-static_assert(sizeof(LockObject) <= Heap::lock_size);
 
 // The kernel walks 2048 robust locks of a thread that ends; kin itself needs a few of them.
 constexpr int most_held = 1000;
@@ -63,6 +61,78 @@ void tell_of_death(LockObject& lock) {
                              " changed");
 }
 
+Wait wait_for(const LockObject& lock, WaitKind kind, std::source_location where) {
+  const bool may_throw = kind == WaitKind::lock;
+  return {.kind = kind,
+          .flags = static_cast<std::uint8_t>(WaitFlags::for_ever |
+                                             (may_throw ? WaitFlags::may_throw : 0)),
+          .target = target_of(lock),
+          .where = where};
+}
+
+[[noreturn]] void complain_of_oneself(const LockObject& lock, std::source_location where) {
+  Edge edge{wait_for(lock, WaitKind::lock, where), holder_of(lock).value_or(Holder{})};
+  edge.wait.process = this_process();
+  edge.wait.thread = thread_id();
+  throw deadlock_error({edge});
+}
+
+void tell_of_holder(const LockObject& lock) {
+  if (log_level() > LogLevel::info) return;
+  log(LogLevel::info, "a wait came to its time limit: for " + lock_text(lock));
+}
+
+// For one that was not to be had at once.
+[[gnu::noinline]] bool wait_until_taken(LockObject& lock, Deadline deadline, WaitKind kind,
+                                        std::source_location where) {
+  if (deadline.is_never() && is_holder(lock)) complain_of_oneself(lock, where);
+  Waiting waiting(wait_for(lock, kind, where), deadline);
+  const auto found = lock.lock.lock_until(deadline, [&] {
+    SoftLimit::check([&] { return lock_text(lock); });
+    waiting.look_around();
+  });
+  if (found) {
+    // If killed from here on: the next holder is told.
+    if (*found == RobustLock::Found::owner_died) tell_of_death(lock);
+    return true;
+  }
+  if (!deadline.is_passed_from_start()) tell_of_holder(lock);
+  return false;
+}
+
+void note_holder(LockObject& lock, Stamp own, std::source_location where) {
+  // Relaxed: the lock orders them for holders; for others they are a snapshot, which who draws conclusions
+  // reads again after a while.
+#if KIN_DEADLOCK_DETECTION
+  // So that one that was given back and taken again is not taken for one that was held all the time.
+  lock.taken.store(lock.taken.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  lock.where.store(where, std::memory_order_relaxed);
+#else
+  static_cast<void>(where);
+#endif
+  lock.holder_process.store(own, std::memory_order_relaxed);
+  lock.holder_thread.store(thread_id(), std::memory_order_relaxed);
+}
+
+bool take(LockObject& lock, bool is_recursive, Deadline deadline, WaitKind kind,
+          std::source_location where) {
+  if (is_recursive && is_holder(lock)) {
+    lock.depth.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  const Stamp own = this_process();
+  if (held.process != own) held = {own, 0};
+  if (held.count >= most_held) {
+    throw std::logic_error("kin: this thread holds 1000 locks already");
+  }
+  if (!lock.lock.lock_at_once() && !wait_until_taken(lock, deadline, kind, where)) return false;
+  // If killed from here on: the next holder is told.
+  ++held.count;
+  note_holder(lock, own, where);
+  if (is_recursive) lock.depth.store(1, std::memory_order_relaxed);
+  return true;
+}
+
 // A lock that somebody still holds is leaked: its word is on the list of a living thread.
 bool end_lock(Object& object) { return !lock_in(object).lock.is_held(); }
 
@@ -73,32 +143,18 @@ bool end_lock(Object& object) { return !lock_in(object).lock.is_held(); }
 
 }  // namespace
 
-LockHandle::LockHandle(Kind kind)
+LockHandle::LockHandle(Kind kind, const LockOptions& options)
     : HandleOf(Handle(make_object(ObjectKind::lock, sizeof(LockObject),
-                                  [](Object& object) { lock_in(object).lock.initialize(); }))),
+                                  [&](Object& object) {
+                                    LockObject& lock = lock_in(object);
+                                    lock.lock.initialize();
+                                    lock.number.store(next_lock_number());
+                                    lock.set_name(options.name);
+                                  }))),
       kind_(kind) {}
 
-bool LockHandle::lock_until(Deadline deadline) const {
-  LockObject& lock = lock_in(object());
-  if (kind_ == Kind::recursive && is_holder(lock)) {
-    lock.depth.fetch_add(1, std::memory_order_relaxed);
-    return true;
-  }
-  const Stamp own = this_process();
-  if (held.process != own) held = {own, 0};
-  if (held.count >= most_held) {
-    throw std::logic_error("kin: this thread holds 1000 locks already");
-  }
-  const auto found = lock.lock.lock_until(deadline, [] { SoftLimit::check(); });
-  if (!found) return false;
-  // If killed from here on: the next holder is told.
-  if (*found == RobustLock::Found::owner_died) tell_of_death(lock);
-  ++held.count;
-  // Relaxed: the lock orders them for holders; for owner() they are a snapshot.
-  lock.holder_process.store(own, std::memory_order_relaxed);
-  lock.holder_thread.store(thread_id(), std::memory_order_relaxed);
-  if (kind_ == Kind::recursive) lock.depth.store(1, std::memory_order_relaxed);
-  return true;
+bool LockHandle::lock_until(Deadline deadline, std::source_location where) const {
+  return take(lock_in(object()), kind_ == Kind::recursive, deadline, WaitKind::lock, where);
 }
 
 void LockHandle::unlock() const {
@@ -135,19 +191,22 @@ unsigned LockHandle::depth_of_this_thread() const {
   return is_holder(lock) ? lock.depth.load() : 0;
 }
 
-unsigned LockHandle::unlock_all() const {
+LockHandle::Hold LockHandle::unlock_all() const {
   LockObject& lock = lock_in(object());
-  if (!is_holder(lock)) return 0;
-  const unsigned times = kind_ == Kind::recursive ? lock.depth.load() : 1;
-  if (kind_ == Kind::recursive) lock.depth.store(1);
+  if (!is_holder(lock)) return {0, {}};
+  const bool is_recursive = kind_ == Kind::recursive;
+  const Hold hold{is_recursive ? lock.depth.load() : 1, lock.where.load()};
+  if (is_recursive) lock.depth.store(1);
   unlock();
-  return times;
+  return hold;
 }
 
-void LockHandle::lock_again(unsigned times) const {
+void LockHandle::lock_again(const Hold& hold) const {
   const SoftLimit no_limit;
-  static_cast<void>(lock_until(Deadline::never()));
-  if (kind_ == Kind::recursive) lock_in(object()).depth.store(times);
+  LockObject& lock = lock_in(object());
+  const bool is_recursive = kind_ == Kind::recursive;
+  static_cast<void>(take(lock, is_recursive, Deadline::never(), WaitKind::lock_again, hold.where));
+  if (is_recursive) lock.depth.store(hold.times);
 }
 
 bool LockHandle::is_left_by_the_dead() const {
@@ -156,3 +215,12 @@ bool LockHandle::is_left_by_the_dead() const {
 }
 
 }  // namespace kin::detail
+
+namespace kin {
+
+LockGuard::~LockGuard() {
+  // In the child of a fork it is not held, and nothing is to be done.
+  if (detail::is_holder(detail::lock_in(lock_.object()))) lock_.unlock();
+}
+
+}  // namespace kin

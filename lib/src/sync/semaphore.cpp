@@ -9,6 +9,8 @@
 
 #include <kin/sync.hpp>
 
+#include "deadlock/report.hpp"
+#include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
@@ -22,6 +24,7 @@
 #include <climits>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace kin::detail {
 namespace {
@@ -201,15 +204,37 @@ void take_from_the_dead_now_and_then(SemaphoreObject& semaphore) {
   take_from_the_dead(semaphore);
 }
 
+std::string text_of(const SemaphoreObject& semaphore) {
+  constexpr std::size_t most_told = 8;
+  std::vector<Stamp> holders;
+  any_permit(semaphore, [&](const Permit& permit) {
+    const Stamp holder = permit.load();
+    if (is_stamp(holder) && std::ranges::find(holders, holder) == holders.end()) {
+      holders.push_back(holder);
+    }
+    return holders.size() == most_told;
+  });
+  std::string text = "a permit of a semaphore";
+  for (const Stamp holder : holders) {
+    text += (holder == holders.front() ? ", held by " : ", ") + process_text(holder);
+  }
+  return text;
+}
+
 [[gnu::noinline]] bool wait_and_take(SemaphoreObject& semaphore, Deadline deadline) {
+  Waiting waiting({.kind = WaitKind::permit, .target = target_of(semaphore)}, deadline);
   const auto look_around = [&] {
     if (semaphore.gives_back) take_from_the_dead(semaphore);
-    SoftLimit::check();
+    SoftLimit::check([&] { return text_of(semaphore); });
+    waiting.look_around();
   };
   if (semaphore.gives_back) take_from_the_dead_now_and_then(semaphore);
   if (take(semaphore)) return true;
   SoftLimit::check(deadline);
   if (!semaphore.released.wait([&] { return take(semaphore); }, deadline, look_around)) {
+    if (log_level() <= LogLevel::info && !deadline.is_passed_from_start()) {
+      log(LogLevel::info, "a wait came to its time limit: for " + text_of(semaphore));
+    }
     return false;
   }
   // Of several releases only the first may have woken somebody.

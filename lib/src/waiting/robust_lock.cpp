@@ -13,7 +13,6 @@
 #include "waiting/robust_lock.hpp"
 
 #include "base/thread_id.hpp"
-#include "waiting/futex.hpp"
 #include "waiting/pause.hpp"
 
 #include <kin/error.hpp>
@@ -45,7 +44,7 @@ std::optional<RobustLock::Found> found_by(int result) {
 }
 
 timespec end_of_slice(Deadline deadline, FunctionRef<void()> look_around) {
-  const std::int64_t slice_ends = Deadline::now() + slice_nanoseconds;
+  const std::int64_t slice_ends = Deadline::now() + RobustLock::slice;
   const std::int64_t until = std::min(deadline.nanoseconds(), slice_ends);
   if (until == slice_ends) look_around();
   timespec absolute{};
@@ -138,6 +137,10 @@ bool RobustLock::looks_free() const noexcept {
 }
 
 bool RobustLock::is_held() const noexcept { return !looks_free(); }
+
+pid_t RobustLock::holder_thread() const noexcept {
+  return __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_ACQUIRE) & FUTEX_TID_MASK;
+}
 
 bool RobustLock::is_at_rest() const noexcept {
   return __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_ACQUIRE) == 0;

@@ -2,15 +2,18 @@
 #pragma once
 
 #include "base/function_ref.hpp"
+#include "waiting/futex.hpp"
 #include "waiting/robust_list.hpp"
 
 #include <kin/detail/deadline.hpp>
 
 #include <cassert>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 
 #include <pthread.h>
+#include <sys/types.h>
 
 namespace kin::detail {
 
@@ -27,6 +30,9 @@ namespace kin::detail {
 class RobustLock {
  public:
   enum class Found { clean, owner_died };
+
+  /// How long one waits before one looks around. Another in tests only.
+  static inline std::int64_t slice = slice_nanoseconds;
 
   /// Makes it ready, in memory that holds no lock or one that nobody uses any more.
   void initialize() noexcept;
@@ -59,6 +65,8 @@ class RobustLock {
   void make_consistent() noexcept { pthread_mutex_consistent(&mutex_); }
   /// Whether a thread holds it that the kernel has not marked as ended.
   [[nodiscard]] bool is_held() const noexcept;
+  /// That thread's id; 0 where there is none.
+  [[nodiscard]] pid_t holder_thread() const noexcept;
   /// Whether it is free, and no dead holder left it: then nothing that it guards is half done.
   [[nodiscard]] bool is_at_rest() const noexcept;
   /// False when this thread does not hold it.

@@ -18,11 +18,13 @@ bool SoftLimit::gives_up() noexcept {
   return has_passed() && std::uncaught_exceptions() <= own_.exceptions;
 }
 
-void SoftLimit::give_up_if_passed() {
+void SoftLimit::give_up_if_passed(FunctionRef<std::string()> what) {
   if (!gives_up()) return;
+  const std::string text = what();
   throw TimeoutError("the task's soft limit of " + std::to_string(own_.milliseconds) +
                      " ms has passed, and this call would wait: return from the task with what "
-                     "there is, or give it a longer soft_timeout");
+                     "there is, or give it a longer soft_timeout" +
+                     (text.empty() ? "" : ". It waits for " + text));
 }
 
 }  // namespace kin::detail

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "base/fork_depth.hpp"
+#include "base/function_ref.hpp"
 
 #include <kin/detail/deadline.hpp>
 
 #include <cstdint>
+#include <string>
 
 namespace kin::detail {
 
@@ -40,7 +42,13 @@ class SoftLimit {
   /// Throws TimeoutError then.
   static void check() {
     if (is_set()) [[unlikely]] {
-      give_up_if_passed();
+      give_up_if_passed([] { return std::string(); });
+    }
+  }
+  /// The same; the error also tells what was waited for.
+  static void check(FunctionRef<std::string()> what) {
+    if (is_set()) [[unlikely]] {
+      give_up_if_passed(what);
     }
   }
   /// The same for who waits until then; who only looks does not wait.
@@ -61,7 +69,7 @@ class SoftLimit {
       return std::int64_t{milliseconds} * 1'000'000;
     }
   };
-  static void give_up_if_passed();
+  static void give_up_if_passed(FunctionRef<std::string()> what);
 
   // Initial-exec: reading it costs no call.
   [[gnu::tls_model("initial-exec")]] static inline constinit thread_local InForce own_{};
