@@ -76,11 +76,19 @@ TEST_SUITE("barrier") {
 
   TEST_CASE("a time limit breaks it, until reset()") {
     const Barrier barrier({.timeout = 1ms}, 2);
-    CHECK_THROWS_AS(barrier.wait(), BrokenBarrierError);
+    try {
+      barrier.wait();
+      FAIL("it passed");
+    } catch (const BrokenBarrierError& error) {
+      const std::string text = error.what();
+      CHECK(text.find("time limit, and 1 of 2 had arrived") != std::string::npos);
+    }
     CHECK(barrier.broken());
     CHECK_THROWS_AS(barrier.wait_for(unit::patience), BrokenBarrierError);
     barrier.reset();
     CHECK_FALSE(barrier.broken());
+    CHECK_THROWS_AS(barrier.wait(), BrokenBarrierError);
+    barrier.reset();
     CHECK_THROWS_AS(barrier.wait_for(-1s), BrokenBarrierError);
   }
 

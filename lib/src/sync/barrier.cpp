@@ -33,6 +33,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include <unistd.h>
 
@@ -144,14 +145,15 @@ void break_generation(BarrierObject& barrier, std::uint32_t generation, Reason r
               [&](Meeting now) { return now.generation == generation && now.is_broken == 0; });
 }
 
-[[noreturn]] void tell_how_it_ended(Reason reason, pid_t pid, const std::string& arrived = "") {
+[[noreturn]] void tell_how_it_ended(Reason reason, pid_t pid, std::string_view arrived = {}) {
   std::string text = "the barrier is broken: ";
   const std::string who = pid > 0 ? "process " + std::to_string(pid) : "a process";
   switch (reason) {
     case Reason::abort: text += who + " called abort()"; break;
     case Reason::reset: text += who + " called reset() while others waited"; break;
     case Reason::time_limit:
-      text += who + " waited for the others until its time limit" + arrived;
+      text += who + " waited for the others until its time limit";
+      text += arrived;
       break;
     case Reason::action: text += "the action threw an exception in " + who; break;
     case Reason::death: text += who + ", one of its parties, died"; break;
@@ -265,7 +267,7 @@ std::string attendance_of(const BarrierObject& barrier) {
 }
 
 void tell_if_broken(const BarrierObject& barrier, std::uint32_t generation,
-                    const std::string& arrived = "") {
+                    std::string_view arrived = {}) {
   const Ending ending = ending_of(barrier, generation).load();
   if (ending.generation != generation || ending.reason == 0) return;
   tell_how_it_ended(static_cast<Reason>(ending.reason), static_cast<pid_t>(ending.pid), arrived);
