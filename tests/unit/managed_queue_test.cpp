@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 namespace {
 
 template <typename Queue>
@@ -23,6 +25,18 @@ std::vector<int> drain(const Queue& queue) {
   while (const auto item = queue.try_get()) items.push_back(*item);
   return items;
 }
+
+/// Its reading takes for ever, where somebody wants that.
+struct Slow {
+  static inline bool is_slow = false;
+  int value = 0;
+
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& value;
+    while (Archive::is_loading::value && is_slow) ::pause();
+  }
+};
 
 }  // namespace
 
@@ -158,6 +172,33 @@ TEST_SUITE("managed queue") {
     queue.put(1);
     CHECK(queue.get() == 1);
     CHECK(manager.statistics().parked == 0);
+  }
+
+  TEST_CASE("what a taker did not come to read is put back, in front") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto queue = manager.joinable_queue<Slow>();
+    for (const bool waits : {false, true}) {
+      if (!waits) queue.put(Slow{1});
+      Relative taker([queue] {
+        Slow::is_slow = true;
+        return std::to_string(queue.get().value);
+      });
+      if (waits) {
+        CHECK(eventually([&] { return manager.statistics().parked == 1; }));
+        queue.put(Slow{1});
+      }
+      CHECK(eventually([&] { return queue.empty(); }));
+      CHECK(taker.falls_asleep());
+      queue.put(Slow{2});
+      taker.end();
+      CHECK(eventually([&] { return queue.size() == 2; }));
+      CHECK(queue.get().value == 1);
+      CHECK(queue.get().value == 2);
+      queue.task_done();
+      queue.task_done();
+      queue.join();
+    }
   }
 
   TEST_CASE("a queue in the server does not wait") {

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSL-1.0
+
+// A manager's client is killed at every instruction of a call: of one that is answered at once, one that
+// is parked, one whose time is up. The server and its other clients go on, nothing that was handed over is
+// lost, and what the dead one held is free.
+
+#include "crash/family.hpp"
+#include "crash/prove.hpp"
+#include "manager/manager_state.hpp"
+
+#include <kin/log.hpp>
+#include <kin/manager.hpp>
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+using crash::Moment;
+using crash::require;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::string never_called = "never called";
+const std::string called = "called";
+const std::string still_there = "the item is there";
+const std::string gone = "it went with its taker";
+const std::string free_again = "the lock is free";
+
+/// A server, whose clients are the test and, one round after the other, the one that is killed and the one
+/// that checks.
+struct Household {
+  kin::Manager manager;
+  kin::Proxy<int> number = manager.make<int>(0);
+  kin::managed::Queue<int> queue = manager.queue<int>();
+  kin::managed::Lock lock = manager.lock();
+
+  void prepare() const {
+    crash::sweep_the_dead();
+    number.apply([](int& it) { it = 0; });
+    while (queue.try_get()) {
+    }
+  }
+  /// The server has seen that it is dead, and has nothing of it any more.
+  void require_settled() const {
+    const kin::ManagerStatistics now = manager.statistics();
+    require(now.clients == 2, "there are " + std::to_string(now.clients) + " clients, not two");
+    require(now.parked == 0, "a call is parked");
+  }
+};
+
+void count_up(int& it) { ++it; }
+
+/// Killed is who has called before, and so has a line: in what comes after that call.
+crash::Scenario behind_first_call(const Household& house, crash::Scenario scenario) {
+  scenario.prepare = [&house, prepare = scenario.prepare] {
+    prepare();
+    // Sets free the line of the round before: the next is taken again.
+    static_cast<void>(house.manager.statistics());
+  };
+  scenario.operation = [&house, operation = scenario.operation] {
+    static_cast<void>(house.number.copy());
+    operation();
+  };
+  scenario.lead.word = [&house] {
+    const auto& hosted = kin::detail::HostedObject::of(crash::object_of(house.number));
+    return &hosted.manager->line(1).word;  // behind the test's own
+  };
+  scenario.lead.stores = 2;
+  return scenario;
+}
+
+}  // namespace
+
+TEST_SUITE("manager") {
+  TEST_CASE("a call") {
+    const Household house;
+    crash::prove({
+        .name = "call of a manager's object",
+        .prepare = [&] { house.prepare(); },
+        .operation = [&] { house.number.apply(count_up); },
+        .check =
+            [&](const Moment& moment) {
+              house.require_settled();
+              const int value = house.number.copy();
+              require(value == 1 || (value == 0 && !moment.completed),
+                      "it was called twice, or lost");
+              return value == 1 ? called : never_called;
+            },
+        .expected = {never_called, called},
+        .budget = 6s,
+    });
+  }
+
+  TEST_CASE("an object is made and dropped") {
+    const Household house;
+    const std::size_t objects = house.manager.statistics().objects;
+    std::size_t rounds_with_more = 0;
+    crash::prove({
+        .name = "an object of a manager's made and dropped",
+        .prepare =
+            [&] {
+              house.prepare();
+              // Not in the check: who was forked while the object was there may have inherited a proxy.
+              if (house.manager.statistics().objects != objects) ++rounds_with_more;
+            },
+        .operation = [&] { static_cast<void>(house.manager.make<std::string>("text").copy()); },
+        .check =
+            [&](const Moment&) {
+              house.require_settled();
+              return "settled";
+            },
+        .expected = {"settled"},
+        .budget = 8s,
+    });
+    CHECK(rounds_with_more == 0);
+  }
+
+  TEST_CASE("an item is taken") {
+    const Household house;
+    crash::prove(behind_first_call(house, {
+                                              .name = "get from a manager's queue",
+                                              .prepare =
+                                                  [&] {
+                                                    house.prepare();
+                                                    house.queue.put(7);
+                                                  },
+                                              .operation = [&] { house.queue.get(); },
+                                              .check =
+                                                  [&](const Moment& moment) {
+                                                    house.require_settled();
+                                                    const auto item = house.queue.try_get();
+                                                    require(
+                                                        !item || (*item == 7 && !moment.completed),
+                                                        "it was handed out twice");
+                                                    return item ? still_there : gone;
+                                                  },
+                                              .expected = {still_there, gone},
+                                              .budget = 6s,
+                                          }));
+  }
+
+  TEST_CASE("an item is waited for") {
+    const Household house;
+    crash::prove({
+        .name = "get from a manager's queue that was waited for",
+        .prepare = [&] { house.prepare(); },
+        .operation = [&] { house.queue.get(); },
+        .check =
+            [&](const Moment& moment) {
+              house.require_settled();
+              const auto item = house.queue.try_get();
+              require(!item || (*item == 7 && !moment.completed), "it was handed out twice");
+              return item ? still_there : gone;
+            },
+        .expected = {still_there, gone},
+        .waker = [&] { house.queue.put(7); },
+        .budget = 6s,
+    });
+  }
+
+  TEST_CASE("the time is up, as items come") {
+    const Household house;
+    const crash::SharedPage<crash::Notes> notes;
+    crash::prove(behind_first_call(
+        house, {
+                   .name = "get_for from a manager's queue, beside a put now and then",
+                   .prepare =
+                       [&] {
+                         house.prepare();
+                         notes->clear();
+                       },
+                   .operation = [&] { notes->got_it = house.queue.get_for(2ms).has_value(); },
+                   .check =
+                       [&](const Moment& moment) {
+                         house.require_settled();
+                         std::size_t items = 0;
+                         while (house.queue.try_get()) ++items;
+                         const std::size_t taken = moment.partner_turns - items;
+                         require(taken <= 1, "items were lost, or came twice");
+                         if (moment.completed)
+                           require(taken == (notes->got_it ? 1 : 0), "it took another number");
+                         return taken == 1 ? gone : still_there;
+                       },
+                   .expected = {still_there, gone},
+                   .partner = [&] { house.queue.put(7); },
+                   .partner_every = 700,
+                   .budget = 6s,
+               }));
+  }
+
+  TEST_CASE("a call that is withdrawn") {
+    const Household house;
+    crash::prove(behind_first_call(
+        house, {
+                   .name = "get_for from a manager's queue in which nothing is",
+                   .prepare = [&] { house.prepare(); },
+                   .operation = [&] { static_cast<void>(house.queue.get_for(1ms)); },
+                   .check =
+                       [&](const Moment&) {
+                         house.require_settled();
+                         house.queue.put(7);
+                         require(house.queue.get() == 7, "a dead one took the item");
+                         return still_there;
+                       },
+                   .expected = {still_there},
+                   .budget = 6s,
+               }));
+  }
+
+  TEST_CASE("a lock") {
+    const Household house;
+    kin::set_log_level(kin::LogLevel::off);
+    crash::prove(behind_first_call(house, {
+                                              .name = "lock and unlock of a manager's lock",
+                                              .prepare = [&] { house.prepare(); },
+                                              .operation =
+                                                  [&] {
+                                                    house.lock.lock();
+                                                    house.lock.unlock();
+                                                  },
+                                              .check =
+                                                  [&](const Moment&) {
+                                                    house.require_settled();
+                                                    require(house.lock.try_lock(),
+                                                            "nobody can have the lock");
+                                                    house.lock.unlock();
+                                                    return free_again;
+                                                  },
+                                              .expected = {free_again},
+                                              .budget = 6s,
+                                          }));
+    kin::set_log_level(kin::LogLevel::warning);
+  }
+}
