@@ -5,6 +5,7 @@
 #include <kin/detail/managed_dict.hpp>
 #include <kin/detail/managed_queue.hpp>
 #include <kin/detail/managed_sync.hpp>
+#include <kin/detail/managed_values.hpp>
 #include <kin/detail/manager_engine.hpp>
 #include <kin/error.hpp>
 #include <kin/proxy.hpp>
@@ -67,6 +68,19 @@ class Manager {
     return managed::Dict<K, V>(host<detail::OrderedDict<K, V>>(items));
   }
 
+  template <typename T>
+  [[nodiscard]] managed::List<T> list(const std::vector<T>& items = {}) const {
+    return managed::List<T>(root().apply(MakeList<T>{}, items));
+  }
+  template <typename T>
+  [[nodiscard]] managed::Array<T> array(const std::vector<T>& items) const {
+    return managed::Array<T>(root().apply(MakeList<T>{}, items));
+  }
+  template <typename T>
+  [[nodiscard]] managed::Value<T> value(const T& value = T()) const {
+    return managed::Value<T>(host<T>(value));
+  }
+
   /// Queues. 0: without a bound.
   template <typename T>
   [[nodiscard]] managed::Queue<T> queue(std::size_t max_size = 0) const {
@@ -122,6 +136,15 @@ class Manager {
     Proxy<T> operator()(detail::HostRoot& root, As&&... arguments) const {
       auto object = std::make_unique<detail::HostedOf<T>>(std::forward<As>(arguments)...);
       return Proxy<T>(root.host(std::move(object), typeid(T)));
+    }
+  };
+  template <typename T>
+  struct MakeList {
+    Proxy<detail::ListStore<T>> operator()(detail::HostRoot& root, std::vector<T> items) const {
+      auto object = std::make_unique<detail::HostedOf<detail::ListStore<T>>>();
+      object->value.items = std::move(items);
+      return Proxy<detail::ListStore<T>>(
+          root.host(std::move(object), typeid(detail::ListStore<T>)));
     }
   };
   template <typename T, typename... Arguments>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/batch.hpp>
 #include <kin/detail/handle_of.hpp>
 #include <kin/detail/hosted.hpp>
 
@@ -77,6 +78,9 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
     return make(std::forward<Function>(function), std::forward<Arguments>(arguments)...);
   }
 
+  /// Calls that are made together: see Batch.
+  [[nodiscard]] Batch<T> batch() const { return Batch<T>(*this); }
+
   /// A copy of the object itself.
   [[nodiscard]] T copy() const
     requires std::copy_constructible<T>
@@ -94,6 +98,8 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
 
  private:
   friend class boost::serialization::access;
+  friend class Batch<T>;
+  [[nodiscard]] detail::Object& shared() const { return object(); }
 
   template <typename Function, typename... Arguments>
   auto make(Function&& function, Arguments&&... arguments) const {

@@ -147,8 +147,7 @@ void Server::end_all() {
                              .sequence = parked.sequence,
                              .index = 0,
                              .generation = 0,
-                             .flags = 0,
-                             .more = 0};
+                             .flags = 0};
       IncomingCargo none;
       LineCall(*this, *entry, head, {}, none)
           .fail(std::make_exception_ptr(ManagerDied("the manager was shut down")));

@@ -78,7 +78,6 @@ struct RequestHead {
   std::uint32_t index;
   std::uint32_t generation;
   std::uint32_t flags;
-  std::uint32_t more;  // calls of a batch; 0: it is none
 
   static constexpr std::uint32_t may_be_withdrawn = 1;
   static constexpr std::uint32_t only_looks = 2;  // is not parked

@@ -68,8 +68,7 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
                    .index = object.index,
                    .generation = object.generation,
                    .flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
-                            (only_looks ? RequestHead::only_looks : 0),
-                   .more = 0};
+                            (only_looks ? RequestHead::only_looks : 0)};
   std::memcpy(message.data(), &head, sizeof head);
   CallLine& line = *line_->line;
   // Relaxed: the lock of the channel is between this and whoever reads it.
@@ -147,8 +146,7 @@ void RemoteCall::tell_of_withdrawal() noexcept {
                          .sequence = line_->sequence,
                          .index = object.index,
                          .generation = object.generation,
-                         .flags = 0,
-                         .more = 0};
+                         .flags = 0};
   try {
     NoLine no_line;
     put(line_->connection->requests(), std::as_bytes(std::span(&head, 1)), {}, no_line,

@@ -178,8 +178,7 @@ bool Server::retry_once(Entry& entry) {
                            .sequence = parked.sequence,
                            .index = entry.index,
                            .generation = entry.generation,
-                           .flags = 0,
-                           .more = 0};
+                           .flags = 0};
     IncomingCargo none;
     LineCall call(*this, entry, head, {}, none);
     bool is_over = true;

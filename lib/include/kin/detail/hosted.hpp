@@ -67,6 +67,7 @@ class KIN_EXPORT HostedCall {
   [[nodiscard]] T& object() const noexcept {
     return *static_cast<T*>(object_);
   }
+  [[nodiscard]] void* object_address() const noexcept { return object_; }
   [[nodiscard]] std::span<const std::byte> arguments() const noexcept { return arguments_; }
   [[nodiscard]] IncomingCargo& cargo() const noexcept { return *cargo_; }
   /// The stamp of the process that calls.
