@@ -5,7 +5,7 @@
 // Left out: test_ignore_listener, until there is a listener.
 //
 // Fails when:
-//   look() in connection.cpp does not except EINTR: test_ignore
+//   look() in connection/end.cpp does not except EINTR: test_ignore
 
 #include "trial.hpp"
 

@@ -3,7 +3,7 @@
 // Ends without a descriptor, against CPython's TestInvalidHandle.
 //
 // Fails when:
-//   look() in connection.cpp does not see POLLNVAL: test_invalid_handles
+//   look() in connection/end.cpp does not see POLLNVAL: test_invalid_handles
 
 #include "trial.hpp"
 

@@ -6,18 +6,15 @@
 
 #include <kin/connection.hpp>
 
-#include "base/guarded.hpp"
-#include "base/immortal.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 #include "channel/stream.hpp"
+#include "connection/end_state.hpp"
 #include "os/fork.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -32,152 +29,12 @@ namespace {
 
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
-ByteChannel& channel_of(const Handle& handle) {
-  return static_cast<ByteChannel&>(handle.object_even_closed());
-}
-
-// All ends of this process. The lock is for their descriptors as well, from the moment they exist, and the
-// counts of their uses: where somebody is about to sleep, or to be woken.
-struct Ends {
-  End::State* first = nullptr;
-};
-
-Guarded<Ends>& all_ends() {
-  static Immortal<Guarded<Ends>> ends;
-  return *ends;
-}
-
-[[maybe_unused]] const bool ends_are_made = made_at_load(all_ends);
-
-// Who notes the ends that this thread copies; the innermost.
-thread_local EndsNoted* noting = nullptr;
-
 int milliseconds_until(Deadline deadline) {
   if (deadline.is_never()) return -1;
   const std::int64_t left = deadline.nanoseconds() - Deadline::now();
   constexpr std::int64_t longest = 1'000'000'000'000;
   return static_cast<int>((std::clamp<std::int64_t>(left, 0, longest) + 999'999) / 1'000'000);
 }
-
-}  // namespace
-
-/// After fork: the child's copy has the child's copies of the descriptors.
-struct End::State {
-  Handle in;   // none: it can't receive
-  Handle out;  // none: it can't send
-  UniqueFd socket;
-  // Made by fileno(). `watch` is an epoll set of the socket and of `own_bell`, by which this process
-  // tells itself of messages that nobody rang for.
-  UniqueFd watch;
-  UniqueFd own_bell;
-  std::atomic<bool> is_closed = false;
-  // By close_inherited().
-  bool was_inherited = false;
-  // Who sleeps on the descriptors. The last of them closes them, if they are to be closed. Guarded by
-  // all_ends(). Of a thread of the parent's, after a fork.
-  int users = 0;
-  pid_t users_of = 0;
-  // In the list of all ends. Guarded by its lock.
-  State* next = nullptr;
-  State* before = nullptr;
-  // For is_time_to_look(). Several threads may change them; what is lost does not matter.
-  std::atomic<std::uint32_t> sends = 0;
-  std::atomic<std::uint32_t> closings_seen = 0;
-  // Nobody has the other end. Then nobody ever will: one in a message counts.
-  std::atomic<bool> peer_is_gone = false;
-
-  // The socket comes later, with the lock held.
-  State(Handle in_channel, Handle out_channel)
-      : in(std::move(in_channel)), out(std::move(out_channel)) {
-    all_ends().with([this](Ends& all) {
-      next = std::exchange(all.first, this);
-      if (next != nullptr) next->before = this;
-    });
-  }
-  ~State() {
-    close();
-    all_ends().with([this](Ends& all) {
-      (before != nullptr ? before->next : all.first) = next;
-      if (next != nullptr) next->before = before;
-    });
-  }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-
-  void close() noexcept {
-    if (is_closed.exchange(true)) return;
-    all_ends().with([this](Ends&) {
-      if (users == 0 || users_of != ::getpid()) close_descriptors();
-    });
-    tell_peers();
-  }
-
-  // In a child: whatever threads of its parent's were doing with it.
-  void close_inherited() noexcept {
-    was_inherited = true;
-    is_closed.store(true);
-    all_ends().with([this](Ends&) { close_descriptors(); });
-    tell_peers();
-  }
-
-  void close_descriptors() noexcept {
-    socket.reset();
-    watch.reset();
-    own_bell.reset();
-  }
-
-  // That they look whether anybody is left.
-  void tell_peers() const noexcept {
-    for (const Handle* handle : {&in, &out}) {
-      if (!*handle) continue;
-      ByteChannel& channel = channel_of(*handle);
-      channel.closings.fetch_add(1);
-      channel.room.notify_all();
-    }
-  }
-};
-
-namespace {
-
-[[noreturn]] void complain_closed(const End::State& end) {
-  if (end.was_inherited) {
-    throw std::logic_error(
-        "kin: this end of the pipe is not open in this process: of the ends that there were when "
-        "the pool "
-        "was made, workers have those only that its initializer captured by value, each by itself; "
-        "give "
-        "others as arguments");
-  }
-  throw std::logic_error("kin: this end of the pipe was closed in this process");
-}
-
-/// The descriptors of an end, kept open for a scope though another thread may close it.
-class Use {
- public:
-  explicit Use(End::State& end) : end_(end) {
-    all_ends().with([&](Ends&) {
-      if (end.is_closed.load()) complain_closed(end);
-      if (end.users_of != ::getpid()) {
-        end.users_of = ::getpid();
-        end.users = 0;
-      }
-      ++end.users;
-    });
-  }
-  ~Use() {
-    bool last = false;
-    all_ends().with([&](Ends&) {
-      last = --end_.users == 0 && end_.is_closed.load();
-      if (last) end_.close_descriptors();
-    });
-    if (last) end_.tell_peers();
-  }
-  Use(const Use&) = delete;
-  Use& operator=(const Use&) = delete;
-
- private:
-  End::State& end_;
-};
 
 /// An end in the hands of a thread that sends or receives.
 class SocketLine final : public PipeLine {
@@ -259,43 +116,6 @@ std::pair<End, End> End::make_pair(unsigned ways) {
     other->socket = away_from_stdio(std::move(other->socket));
   });
   return {End(one), End(other)};
-}
-
-End::End(const End& other) : state_(other.state_) {
-  if (noting != nullptr && state_) noting->note(*this);
-}
-End::End(End&& other) noexcept : state_(std::move(other.state_)) {
-  if (noting != nullptr && state_) noting->note(*this);
-}
-
-void End::close_inherited(std::span<const End> kept) {
-  std::vector<State*> unwanted;
-  all_ends().with([&](Ends& all) {
-    for (State* one = all.first; one != nullptr; one = one->next) {
-      const auto is_it = [one](const End& end) { return end.state_.get() == one; };
-      if (std::ranges::none_of(kept, is_it)) unwanted.push_back(one);
-    }
-  });
-  // They stay where they are: this process has one thread, and nobody lets go of a handle.
-  for (State* one : unwanted) one->close_inherited();
-}
-
-EndsNoted::EndsNoted() noexcept : outer_(std::exchange(noting, this)) {}
-EndsNoted::~EndsNoted() { noting = outer_; }
-
-void EndsNoted::note(const End& end) noexcept {
-  noting = nullptr;  // not the copy that it keeps
-  try {
-    ends_.push_back(end);
-  } catch (...) {
-    is_complete_ = false;
-  }
-  noting = this;
-}
-
-std::vector<End> EndsNoted::take() {
-  if (!is_complete_) throw std::bad_alloc();
-  return std::move(ends_);
 }
 
 End::State& End::open() const {
