@@ -11,6 +11,7 @@
 #include "memory/wait_table.hpp"
 #include "waiting/parking.hpp"
 
+#include "base/random.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 
@@ -39,6 +40,7 @@ namespace {
 
 constexpr std::size_t usual_size = std::size_t{64} << 30;
 constexpr std::size_t smallest_size = std::size_t{16} << 20;
+constexpr std::size_t secret_size = 32;
 
 constexpr std::size_t round_up(std::size_t size, std::size_t unit) {
   return (size + unit - 1) / unit * unit;
@@ -81,15 +83,16 @@ std::span<std::byte> mapping;
 Arena make_arena() {
   mapping = map_arena();
   // The layout: HeapState with a word for each chunk, ProcessTable, SpinPermits,
-  // DescriptorStoreState, WaitTable, chunks. Fresh pages are zero, and all zero is the initial state of everything
-  // but locks.
+  // DescriptorStoreState, WaitTable, the secret, chunks. Fresh pages are zero, and all zero is the
+  // initial state of everything but locks.
   const std::size_t most_chunks = mapping.size() / chunk_size;
   const std::size_t heap_size = round_up(HeapState::size_for(most_chunks), 4096);
   const std::size_t table_size = round_up(sizeof(ProcessTable), 4096);
   const std::size_t permits_size = round_up(sizeof(SpinPermits), 4096);
   const std::size_t store_size = round_up(sizeof(DescriptorStoreState), 4096);
   const std::size_t before_waits = heap_size + table_size + permits_size + store_size;
-  const std::size_t front = round_up(before_waits + sizeof(WaitTable), chunk_size);
+  const std::size_t before_secret = before_waits + round_up(sizeof(WaitTable), 64);
+  const std::size_t front = round_up(before_secret + secret_size, chunk_size);
   std::byte* at = mapping.data();
   Arena made{};
   made.all = mapping;
@@ -99,6 +102,9 @@ Arena make_arena() {
   made.descriptors =
       reinterpret_cast<DescriptorStoreState*>(at + heap_size + table_size + permits_size);
   made.waits = reinterpret_cast<WaitTable*>(at + before_waits);
+  const std::span secret(at + before_secret, secret_size);
+  fill_randomly(secret);
+  made.secret = secret;
   made.chunks = at + front;
   made.chunk_count = (mapping.size() - front) / chunk_size;
   const long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -26,6 +26,8 @@ struct Arena {
   SpinPermits* spin_permits;
   DescriptorStoreState* descriptors;
   WaitTable* waits;
+  // Random bytes. Who knows them is of the family.
+  std::span<const std::byte> secret;
   std::byte* chunks;         // the first chunk
   std::size_t chunk_count;   // how many fit
   std::span<std::byte> all;  // the whole mapping

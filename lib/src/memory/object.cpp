@@ -52,6 +52,7 @@ BlockKind block_kind_of(ObjectKind kind) {
     case ObjectKind::lock:
     case ObjectKind::shared_object:
     case ObjectKind::condition:
+    case ObjectKind::stream:
     case ObjectKind::barrier: return BlockKind::lock;
     default: return BlockKind::plain;
   }
@@ -158,6 +159,22 @@ void leave(Object& object, Stamp stamp, Owned<Object>& entry, std::atomic<Stamp>
   // If killed from here on: recover_graveyard() completes it, so that the object is in limbo before
   // the entry that would remember it is gone, and nothing is freed before that.
   finish_leaving();
+}
+
+// What the process `holder` has a claim on at that address.
+Object* find_claimed(Stamp holder, std::uint64_t address) {
+  const std::size_t slot = (holder & 0xffffffff) >> 1;
+  if (slot >= ProcessTable::most || pid_of(holder) == 0) return nullptr;
+  ClaimBlock* block = table().slots[slot].claims.get();
+  for (; block != nullptr; block = block->next.get()) {
+    for (auto& entry : block->entries) {
+      Object* object = entry.get();
+      if (object == nullptr || reinterpret_cast<std::uintptr_t>(object) != address) continue;
+      const auto is_its = [&](const std::atomic<Stamp>& cell) { return cell.load() == holder; };
+      if (any_cell(*object, is_its)) return object;
+    }
+  }
+  return nullptr;
 }
 
 // Gives up every cell that holds `stamp`; false when there was none. Whoever remembers an object only
@@ -267,6 +284,18 @@ std::shared_ptr<Claim> claim_unless_swept(Object& object, Stamp keeper) {
     Owned<Object>& entry = take_entry(own);
     const SweepGuard guard;
     if (!was_swept(keeper, guard)) return claim_in(own, entry, object);
+    own.free_entries.push_back(&entry);
+    return std::shared_ptr<Claim>();
+  });
+}
+
+std::shared_ptr<Claim> claim_of(Stamp holder, std::uint64_t address) {
+  static_cast<void>(this_process());
+  return own_claims().with([&](OwnClaims& own) {
+    Owned<Object>& entry = take_entry(own);
+    // While this is held that process gives up nothing, and is not swept.
+    const SweepGuard guard;
+    if (Object* object = find_claimed(holder, address)) return claim_in(own, entry, *object);
     own.free_entries.push_back(&entry);
     return std::shared_ptr<Claim>();
   });

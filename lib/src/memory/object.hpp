@@ -70,6 +70,9 @@ std::shared_ptr<Claim> claim(Object& object);
 /// The same for one that is kept alive by another process only, which may have died: null if that process was
 /// swept, since the object may be gone then.
 std::shared_ptr<Claim> claim_unless_swept(Object& object, Stamp keeper);
+/// The same for an object of which another process has told the address. That is only compared: null,
+/// unless that process has a claim on an object there.
+std::shared_ptr<Claim> claim_of(Stamp holder, std::uint64_t address);
 
 /// Takes a cell of an object that is kept alive meanwhile. Throws std::bad_alloc.
 std::atomic<Stamp>& take_cell(Object& object, Stamp stamp);

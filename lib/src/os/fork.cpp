@@ -22,6 +22,9 @@
 
 #include <kin/log.hpp>
 
+#include <algorithm>
+#include <array>
+#include <cassert>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -37,6 +40,9 @@ namespace kin::detail {
 namespace {
 
 [[gnu::tls_model("initial-exec")]] thread_local Stamp reserved = 0;
+
+// Of parts that stand above this one. Entered as the library is loaded.
+constinit std::array<void (*)() noexcept, 4> handlers_in_children{};
 
 void join_family() noexcept {
   try {
@@ -70,6 +76,9 @@ void after_fork_in_child() {
   forget_thread_id();
   adopt_slot(reserved);
   forget_children_of_parent();
+  for (auto* handler : handlers_in_children) {
+    if (handler != nullptr) handler();
+  }
 }
 
 // As fork(), but past all handlers and past the application: its wait() does not see the child, and no
@@ -87,6 +96,12 @@ bool set_fork_handlers() noexcept {
   static const bool set =
       pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
   return set;
+}
+
+void call_in_children(void (*handler)() noexcept) noexcept {
+  auto* const place = std::ranges::find(handlers_in_children, nullptr);
+  assert(place != handlers_in_children.end());
+  *place = handler;
 }
 
 void flush_streams() noexcept {

@@ -29,6 +29,10 @@ void fork_stranger(int keep, void (*life)(int fd));
 /// Process: of a static library only what is called is linked.
 bool set_fork_handlers() noexcept;
 
+/// From now on every child of this process calls it first of all, when it is a member of the family; with no
+/// lock of kin's held. For parts that are loaded: a few.
+void call_in_children(void (*handler)() noexcept) noexcept;
+
 /// Flushes stdio and iostreams; what can't be written is nobody's failure here.
 void flush_streams() noexcept;
 

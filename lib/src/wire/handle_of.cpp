@@ -22,6 +22,7 @@ const char* name_of(ObjectKind kind) {
     case ObjectKind::block: return "a value or an array";
     case ObjectKind::shared_object: return "a shared object";
     case ObjectKind::hosted: return "an object of a manager's";
+    case ObjectKind::stream: return "a connection";
     default: return "another object";
   }
 }

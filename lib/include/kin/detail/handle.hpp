@@ -26,6 +26,7 @@ enum class ObjectKind : std::uint32_t {
   shared_object,
   manager,
   hosted,
+  stream,
   count
 };
 
