@@ -6,7 +6,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # shellcheck disable=SC2034 # for who sources this
-build_packages=(g++ meson ninja-build libboost1.81-dev libboost-serialization1.81-dev)
+build_packages=(g++ meson ninja-build libboost1.81-dev libboost-serialization1.81-dev libssl-dev)
 
 say() { printf 'kin: %s\n' "$*" >&2; }
 

@@ -44,6 +44,7 @@ std::span<const DeadlockMember> DeadlockError::ring() const noexcept {
   return *ring_;
 }
 
+AuthenticationError::~AuthenticationError() = default;
 SerializationError::~SerializationError() = default;
 TimeoutError::~TimeoutError() = default;
 CancelledError::~CancelledError() = default;

@@ -154,6 +154,16 @@ class KIN_EXPORT DeadlockError : public Error {
   std::shared_ptr<const std::vector<DeadlockMember>> ring_;
 };
 
+/// The other side of a connection did not prove that it knows the authkey. Both sides are told.
+/// Python: multiprocessing.AuthenticationError.
+class KIN_EXPORT AuthenticationError : public Error {
+ public:
+  using Error::Error;
+  AuthenticationError(const AuthenticationError&) = default;
+  AuthenticationError& operator=(const AuthenticationError&) = default;
+  ~AuthenticationError() override;
+};
+
 /// A message could not be written, or does not hold what the reader expects of it.
 class KIN_EXPORT SerializationError : public Error {
  public:
