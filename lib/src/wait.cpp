@@ -28,11 +28,12 @@
 namespace kin::detail {
 namespace {
 
-/// Calls it with the queue or the end that a Waitable is made from; not for a descriptor.
+/// Calls it with the queue, the end or the listener that a Waitable is made from; not for a descriptor.
 template <typename Use>
 void with_channel(const Waitable& thing, Use&& use) {
   if (const auto* queue = std::get_if<Channel>(&thing.source())) use(*queue);
   if (const auto* end = std::get_if<End>(&thing.source())) use(*end);
+  if (const auto* listener = std::get_if<Acceptor>(&thing.source())) use(*listener);
 }
 
 const TaskRef* task_of(const Waitable& thing) { return std::get_if<TaskRef>(&thing.source()); }
@@ -107,6 +108,9 @@ class Wait {
   void prepare_to_sleep() {
     for (const Waitable& thing : things_) {
       if (const auto* end = std::get_if<End>(&thing.source())) held_.push_back(end->hold());
+      if (const auto* listener = std::get_if<Acceptor>(&thing.source())) {
+        held_.push_back(listener->hold());
+      }
       if (const TaskRef* task = task_of(thing)) {
         if (!futures_) polled_.push_back({futures_.emplace().descriptor(), POLLIN, 0});
         futures_->observe(*task);

@@ -22,7 +22,7 @@ LAYERS = [
     ["channel"],
     ["os"],
     ["serialize", "wire"],
-    ["connection", "sync", "shared", "queue"],
+    ["connection", "listener", "sync", "shared", "queue"],
     ["process"],
     ["progress", "future", "nursery", "wait"],
     ["pool"],

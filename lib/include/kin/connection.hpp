@@ -55,6 +55,10 @@
 namespace kin {
 
 class Waitable;
+template <typename Out, typename In>
+class Listener;
+template <typename Out, typename In>
+class Client;
 
 namespace detail {
 
@@ -243,7 +247,8 @@ class Writer : public detail::AnyEnd<Writer<T>>, public detail::Sends<Writer<T>,
   explicit Writer(detail::End end) : detail::AnyEnd<Writer<T>>(std::move(end)) {}
 };
 
-/// An end that sends `Out` and receives `In`.
+/// An end that sends `Out` and receives `In`: of a Pipe, or made by a Listener or a Client (see
+/// kin/listener.hpp).
 /// Python: multiprocessing.connection.Connection.
 template <typename Out, typename In = Out>
 class Connection : public detail::AnyEnd<Connection<Out, In>>,
@@ -256,6 +261,10 @@ class Connection : public detail::AnyEnd<Connection<Out, In>>,
  private:
   template <typename, typename>
   friend struct Pipe;
+  template <typename, typename>
+  friend class Listener;
+  template <typename, typename>
+  friend class Client;
   explicit Connection(detail::End end) : detail::AnyEnd<Connection<Out, In>>(std::move(end)) {}
 };
 

@@ -8,6 +8,7 @@
 #include <kin/error.hpp>
 #include <kin/executor.hpp>
 #include <kin/future.hpp>
+#include <kin/listener.hpp>
 #include <kin/lock.hpp>
 #include <kin/log.hpp>
 #include <kin/manager.hpp>

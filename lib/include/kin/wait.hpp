@@ -8,6 +8,7 @@
 #include <kin/detail/export.hpp>
 #include <kin/detail/task.hpp>
 #include <kin/future.hpp>
+#include <kin/listener.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 #include <kin/unique_fd.hpp>
@@ -30,6 +31,8 @@ namespace kin {
 ///
 /// - a queue: ready when an item is there, or it was shut down: a get would not wait;
 /// - an end of a pipe that receives: ready when a message is there, or the stream is at its end;
+/// - a Listener: ready when a client has proved itself, or is to be told why it did not: an accept would not
+///   wait;
 /// - a Process or ProcessHandle: ready when it has ended;
 /// - a Future: ready when it is over, however it ended;
 /// - a descriptor: ready when it is readable, at its end, or broken.
@@ -44,9 +47,11 @@ class Waitable {
   template <typename Out, typename In>
   Waitable(const Connection<Out, In>& end) : source_(end.end_) {}  // NOLINT: converts
   template <typename T>
-  Waitable(const Reader<T>& end) : source_(end.end_) {}                    // NOLINT: converts
-  Waitable(const Process& process) : source_(process.sentinel()) {}        // NOLINT: converts
-  Waitable(const ProcessHandle& process) : source_(process.sentinel()) {}  // NOLINT: converts
+  Waitable(const Reader<T>& end) : source_(end.end_) {}  // NOLINT: converts
+  template <typename Out, typename In>
+  Waitable(const Listener<Out, In>& listener) : source_(listener.acceptor_) {}  // NOLINT: converts
+  Waitable(const Process& process) : source_(process.sentinel()) {}             // NOLINT: converts
+  Waitable(const ProcessHandle& process) : source_(process.sentinel()) {}       // NOLINT: converts
   template <typename T>
   Waitable(const Future<T>& future) : source_(future.task_ref()) {  // NOLINT: converts
     if (!future) detail::complain_no_task();
@@ -54,7 +59,7 @@ class Waitable {
   Waitable(const UniqueFd& descriptor) : source_(descriptor.get()) {}  // NOLINT: converts
   Waitable(int descriptor) noexcept : source_(descriptor) {}           // NOLINT: converts
 
-  using Source = std::variant<int, detail::Channel, detail::End, detail::TaskRef>;
+  using Source = std::variant<int, detail::Channel, detail::End, detail::Acceptor, detail::TaskRef>;
   [[nodiscard]] const Source& source() const noexcept { return source_; }
 
  private:

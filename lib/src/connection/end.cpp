@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Ends of pipes. An end is a channel for each of its directions, and a socket whose only business is
+// Ends of pipes, and where those of connections over sockets part from them (socket_end). An end of a pipe is a channel for each of its directions, and a socket whose only business is
 // what shared memory can't tell: that nobody has the other end any more, and waking those who sleep
 // in poll(). The sockets are a pair; a byte that was sent by one end makes the other's readable.
 
 #include <kin/connection.hpp>
+#include <kin/detail/handle_of.hpp>
 
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 #include "channel/stream.hpp"
 #include "connection/end_state.hpp"
+#include "connection/socket_end.hpp"
 #include "os/fork.hpp"
 
 #include <algorithm>
@@ -118,6 +120,12 @@ std::pair<End, End> End::make_pair(unsigned ways) {
   return {End(one), End(other)};
 }
 
+End End::over(UniqueFd socket, std::size_t max_message) {
+  auto state = std::make_shared<State>(Handle(), Handle(), make_socket_stream(max_message));
+  all_ends().with([&](Ends&) { state->socket = away_from_stdio(std::move(socket)); });
+  return End(std::move(state));
+}
+
 End::State& End::open() const {
   if (!state_) throw std::logic_error("kin: this end of a pipe was moved from, or names nothing");
   if (state_->is_closed.load(std::memory_order_relaxed)) complain_closed(*state_);
@@ -128,28 +136,42 @@ End::State& End::open() const {
 
 namespace {
 
-ByteChannel& channel_in(const End::State& end) {
-  if (!end.in) throw std::logic_error("kin: this end of the pipe only sends");
-  return channel_of(end.in);
+// For an end that has no channel to receive from: nothing, if it has a socket instead.
+void require_stream_in(const End::State& end) {
+  if (!end.stream) throw std::logic_error("kin: this end of the pipe only sends");
 }
 
-ByteChannel& channel_out(const End::State& end) {
-  if (!end.out) throw std::logic_error("kin: this end of the pipe only receives");
-  return channel_of(end.out);
+void require_stream_out(const End::State& end) {
+  if (!end.stream) throw std::logic_error("kin: this end of the pipe only receives");
 }
 
 }  // namespace
 
 void End::send(std::span<const std::byte> bytes, const OutgoingCargo& cargo) const {
   State& end = open();
+  if (!end.out) {
+    require_stream_out(end);
+    return send_over(end, bytes, cargo);
+  }
   SocketLine line(end);
-  detail::send(channel_out(end), bytes, cargo, line);
+  detail::send(channel_of(end.out), bytes, cargo, line);
 }
 
 bool End::receive(std::vector<std::byte>& bytes, IncomingCargo& cargo, Deadline deadline) const {
   State& end = open();
-  SocketLine line(end);
   cargo.clear();
+  if (!end.in) {
+    require_stream_in(end);
+    const auto take = [&](const Arrived& message) {
+      if (message.whole != nullptr) {
+        bytes = std::move(*message.whole);
+      } else {
+        bytes.assign(message.bytes.begin(), message.bytes.end());
+      }
+    };
+    return receive_over(end, take, deadline);
+  }
+  SocketLine line(end);
   const auto fill = [&](const Part& part) {
     if (part.offset == 0) {
       bytes.clear();
@@ -157,41 +179,65 @@ bool End::receive(std::vector<std::byte>& bytes, IncomingCargo& cargo, Deadline 
     }
     bytes.insert(bytes.end(), part.bytes.begin(), part.bytes.end());
   };
-  return detail::receive(channel_in(end), fill, &cargo, line, deadline);
+  return detail::receive(channel_of(end.in), fill, &cargo, line, deadline);
 }
 
 bool End::receive_plain(void* to, std::size_t size, Deadline deadline) const {
   State& end = open();
-  SocketLine line(end);
   std::size_t found = size;
-  const auto fill = [&](const Part& part) {
-    found = part.total;
-    if (found != size) return;
-    std::memcpy(static_cast<std::byte*>(to) + part.offset, part.bytes.data(), part.bytes.size());
-  };
-  if (!detail::receive(channel_in(end), fill, nullptr, line, deadline)) return false;
+  if (!end.in) {
+    require_stream_in(end);
+    const auto take = [&](const Arrived& message) {
+      found = message.bytes.size();
+      if (found == size) std::memcpy(to, message.bytes.data(), size);
+    };
+    if (!receive_over(end, take, deadline)) return false;
+  } else {
+    SocketLine line(end);
+    const auto fill = [&](const Part& part) {
+      found = part.total;
+      if (found != size) return;
+      std::memcpy(static_cast<std::byte*>(to) + part.offset, part.bytes.data(), part.bytes.size());
+    };
+    if (!detail::receive(channel_of(end.in), fill, nullptr, line, deadline)) return false;
+  }
   if (found != size) throw SerializationError("a message of another size than its type has");
   return true;
 }
 
 std::size_t End::receive_into(std::span<std::byte> buffer) const {
   State& end = open();
-  SocketLine line(end);
   std::size_t length = 0;
+  if (!end.in) {
+    require_stream_in(end);
+    const auto take = [&](const Arrived& message) {
+      length = message.bytes.size();
+      // Only where even its length came in pieces. Then it is gone.
+      if (length > buffer.size()) throw BufferTooShort(length);
+      std::ranges::copy(message.bytes, buffer.begin());
+    };
+    receive_over(end, take, Deadline::never(), buffer.size());
+    return length;
+  }
+  SocketLine line(end);
   const auto fill = [&](const Part& part) {
     if (part.total > buffer.size()) throw BufferTooShort(part.total);
     length = part.total;
     if (part.bytes.empty()) return;
     std::memcpy(buffer.data() + part.offset, part.bytes.data(), part.bytes.size());
   };
-  detail::receive(channel_in(end), fill, nullptr, line, Deadline::never());
+  detail::receive(channel_of(end.in), fill, nullptr, line, Deadline::never());
   return length;
 }
 
 bool End::poll(Deadline deadline) const {
   State& end = open();
+  if (!end.in) {
+    require_stream_in(end);
+    return poll_over(end, deadline);
+  }
   SocketLine line(end);
-  return wait_to_receive(channel_in(end), line, deadline);
+  return wait_to_receive(channel_of(end.in), line, deadline);
 }
 
 void End::close() const {
@@ -203,6 +249,7 @@ bool End::closed() const { return !state_ || state_->is_closed.load(); }
 
 bool End::has(Ways way) const {
   if (!state_) return false;
+  if (state_->stream) return true;
   return static_cast<bool>(way == reads ? state_->in : state_->out);
 }
 
@@ -232,31 +279,42 @@ std::shared_ptr<const void> End::hold() const { return std::make_shared<Use>(ope
 
 bool End::is_ready() const {
   State& end = open();
-  ByteChannel& channel = channel_in(end);
+  if (!end.in) {
+    require_stream_in(end);
+    return poll_over(end, Deadline::passed());
+  }
+  ByteChannel& channel = channel_of(end.in);
   SocketLine line(end);
   return has_items(channel) && has_message(channel, line);
 }
 
 int End::descriptor() const {
   const State& end = open();
-  channel_in(end);  // throws where it only sends
+  if (!end.in) require_stream_in(end);
   return end.socket.get();
 }
 
-void End::ask_for_bell() const { want_bell_once(channel_in(open())); }
+// A socket rings by itself, and is never silenced.
+
+void End::ask_for_bell() const {
+  const State& end = open();
+  if (end.in) want_bell_once(channel_of(end.in));
+}
 
 void End::silence() const {
   State& end = open();
+  if (!end.in) return;
   SocketLine line(end);
-  silence_false_alarm(channel_in(end), line);
+  silence_false_alarm(channel_of(end.in), line);
 }
 
 void End::travel(OutArchive& archive) const {
   State& end = open();
   const unsigned ways = (end.in ? reads : 0U) | (end.out ? writes : 0U);
   archive.save_binary(&ways, sizeof ways);
-  if (end.in) archive.add_handle(end.in);
-  if (end.out) archive.add_handle(end.out);
+  for (const Handle& handle : {end.in, end.out, end.stream}) {
+    if (handle) archive.add_handle(handle);
+  }
   archive.add_descriptor(end.socket.get());
 }
 
@@ -273,7 +331,9 @@ void End::travel(InArchive& archive) {
   };
   Handle in = take(reads);
   Handle out = take(writes);
-  auto state = std::make_shared<State>(std::move(in), std::move(out));
+  // Of neither way: a connection over a socket.
+  Handle stream = in || out ? Handle() : read_handle(archive, ObjectKind::stream);
+  auto state = std::make_shared<State>(std::move(in), std::move(out), std::move(stream));
   all_ends().with([&](Ends&) { state->socket = archive.next_descriptor(); });
   state_ = std::move(state);
 }

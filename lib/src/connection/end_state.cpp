@@ -32,8 +32,8 @@ Guarded<Ends>& all_ends() {
 
 // ---- one end
 
-End::State::State(Handle in_channel, Handle out_channel)
-    : in(std::move(in_channel)), out(std::move(out_channel)) {
+End::State::State(Handle in_channel, Handle out_channel, Handle socket_stream)
+    : in(std::move(in_channel)), out(std::move(out_channel)), stream(std::move(socket_stream)) {
   all_ends().with([this](Ends& all) {
     next = std::exchange(all.first, this);
     if (next != nullptr) next->before = this;

@@ -25,8 +25,9 @@ Guarded<Ends>& all_ends();
 /// What all copies of an end in a process share.
 /// After fork: the child's copy has the child's copies of the descriptors.
 struct End::State {
-  Handle in;   // none: it can't receive
-  Handle out;  // none: it can't send
+  Handle in;      // of a pipe; none: it can't receive
+  Handle out;     // of a pipe; none: it can't send
+  Handle stream;  // of a connection over a socket: see socket_end.hpp. Then it has neither of these
   UniqueFd socket;
   // Made by fileno(). `watch` is an epoll set of the socket and of `own_bell`, by which this process
   // tells itself of messages that nobody rang for.
@@ -49,7 +50,7 @@ struct End::State {
   std::atomic<bool> peer_is_gone = false;
 
   // The socket comes later, with the lock held.
-  State(Handle in_channel, Handle out_channel);
+  State(Handle in_channel, Handle out_channel, Handle socket_stream = {});
   ~State();
   State(const State&) = delete;
   State& operator=(const State&) = delete;

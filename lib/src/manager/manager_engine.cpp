@@ -12,6 +12,7 @@
 
 #include <kin/detail/end.hpp>
 #include <kin/error.hpp>
+#include <kin/listener.hpp>
 #include <kin/log.hpp>
 
 #include <chrono>
@@ -81,6 +82,7 @@ void ManagerEngine::start(ManagerSettings settings) {
 void ManagerEngine::live(Initializer& initializer) {
   // If killed in here: the kernel closes what is to be closed, and whoever waits sees that we are dead.
   End::close_inherited(initializer.ends());
+  Acceptor::close_inherited();
   leave_interrupts_to_parent();
   // Of our own: so they stay until we were swept, whatever becomes of the maker.
   const ManagerMemory memory(*memory_);

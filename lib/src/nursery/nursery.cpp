@@ -16,6 +16,7 @@
 #include "os/memory_kills.hpp"
 
 #include <kin/error.hpp>
+#include <kin/listener.hpp>
 #include <kin/log.hpp>
 
 #include <algorithm>
@@ -284,6 +285,7 @@ Nursery::Nursery(PoolMemory& memory, int bell, WorkerSettings settings, std::str
 void Nursery::run() {
   // If killed here: the kernel closes them.
   End::close_inherited(settings_.initializer.ends());
+  Acceptor::close_inherited();
   leave_interrupts_to_parent();
   Watch(*this).run();
 }

@@ -6,6 +6,7 @@
 #include <kin/detail/channel.hpp>
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
+#include <kin/unique_fd.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -15,8 +16,8 @@
 
 namespace kin::detail {
 
-/// What the templates of connection.hpp are thin over: an end of a pipe, with messages as bytes. See
-/// Connection for what each does.
+/// What the templates of connection.hpp are thin over: an end of a pipe, or of a connection over a socket,
+/// with messages as bytes. See Connection for what each does.
 class KIN_EXPORT End {
  public:
   /// What an end can do.
@@ -32,6 +33,9 @@ class KIN_EXPORT End {
 
   /// The two ends of a new pipe. The first has `ways`, the second the counterparts.
   static std::pair<End, End> make_pair(unsigned ways);
+  /// This side of a connection over a socket, whose peer was authenticated. It refuses messages of more
+  /// bytes than that.
+  static End over(UniqueFd socket, std::size_t max_message);
 
   void send(std::span<const std::byte> bytes, const OutgoingCargo& cargo) const;
   /// Replaces the contents of both.
