@@ -114,7 +114,7 @@ std::string text_of(const SocketAddress& address) {
     const std::size_t front = offsetof(sockaddr_un, sun_path);
     if (address.size <= front) return "";
     const std::string_view name(place.sun_path, address.size - front);
-    if (name.front() == '\0') return "@" + std::string(name.substr(1));
+    if (name.front() == '\0') return std::string("@").append(name.substr(1));
     return std::string(name.substr(0, name.find('\0')));
   }
   std::array<char, NI_MAXHOST> host{};
