@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 
 // Lock and unlock where nobody else wants the lock, beside the bare mutex of the C library that
-// gives the same promise: process-shared and robust.
+// gives the same promise: process-shared and robust. And beside a kin that does not look for deadlocks:
+// for that, the same program was linked with both.
 
+#include "peer_program.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 
@@ -55,6 +57,15 @@ int main() {
   bench::Contestant bare{[&] { return round_of(*mutex); }};
   bench::take_turns(25, {&kin, &bare, &recursive});
 
+  bench::PeerProgram detecting("bench_lock_detecting");
+  bench::PeerProgram undetecting("bench_lock_undetecting");
+  constexpr int count = 500'000;
+  bench::Contestant with{[&] { return detecting.round(count); }};
+  bench::Contestant without{[&] { return undetecting.round(count); }};
+  bench::Contestant recursive_with{[&] { return detecting.round(-count); }};
+  bench::Contestant recursive_without{[&] { return undetecting.round(-count); }};
+  bench::take_turns(25, {&with, &without, &recursive_with, &recursive_without});
+
   Table table("lock: lock and unlock, nobody else there, best of 25 rounds taken in turns");
   const std::string peer = "robust process-shared pthread_mutex " + time_of(bare.best);
   table.add({.figure = "Lock",
@@ -67,6 +78,17 @@ int main() {
              .measured = time_of(recursive.best),
              .peer = peer,
              .ratio = recursive.best / bare.best});
+  const auto add = [&](const char* figure, const bench::Contestant& one,
+                       const bench::Contestant& other) {
+    table.add({.figure = figure,
+               .measured = time_of(one.best),
+               .peer = "a kin that looks for no deadlocks " + time_of(other.best),
+               .ratio = one.best / other.best,
+               .want = Table::Want::at_most,
+               .limit = 1.1});
+  };
+  add("Lock, looking for deadlocks", with, without);
+  add("RLock, looking for deadlocks", recursive_with, recursive_without);
   table.note("the ratio is of times, kin's to the peer's");
   return table.print();
 }
