@@ -335,6 +335,40 @@ TEST_SUITE("deadlock") {
     CHECK(waiter.answer() == "has it again");
   }
 
+  TEST_CASE("where nobody of a ring can be told it is logged") {
+    const unit::Frame frame;
+    const Impatient impatient;
+    const crash::SharedPage<std::atomic<bool>> logged;
+    kin::set_log_sink([&](kin::LogLevel level, std::string_view line) {
+      if (level == kin::LogLevel::warning && contains(std::string(line), "deadlock: 2 threads")) {
+        *logged = true;
+      }
+    });
+    {
+      const Lock lock;
+      const kin::Condition condition;
+      const kin::Event waits;
+      std::jthread rescuer;
+      std::optional<LockGuard> guard;
+      kin::Process child([&] {
+        const LockGuard own(lock);
+        waits.set();
+        condition.wait(lock);
+      });
+      child.start();
+      waits.wait();
+      guard.emplace(lock);  // so it waits by now
+      condition.notify_one();
+      rescuer = std::jthread([&, handle = child.handle()] {
+        unit::eventually([&] { return logged->load(); });
+        handle.kill();
+      });
+      // Here the child is waited for, with the lock held that it must have to end.
+    }
+    kin::set_log_sink({});
+    CHECK(*logged);
+  }
+
   TEST_CASE("a wait that will end by itself is part of no ring") {
     const unit::Frame frame;
     const Impatient impatient;
@@ -386,6 +420,28 @@ TEST_SUITE("deadlock") {
     }
     rival.go_on();
     CHECK(rival.answer() == "went on");
+  }
+
+  TEST_CASE("who does not come to a permit says who has them") {
+    const unit::Frame frame;
+    const kin::BoundedSemaphore permits(1);
+    const kin::Event taken;
+    unit::Relative holder([&] {
+      permits.acquire();
+      taken.set();
+      ::pause();
+      return "";
+    });
+    taken.wait();
+    std::string lines;
+    kin::set_log_sink([&](kin::LogLevel, std::string_view line) { lines += line; });
+    kin::set_log_level(kin::LogLevel::info);
+    CHECK_FALSE(permits.try_acquire_for(1ms));
+    kin::set_log_level(kin::LogLevel::warning);
+    kin::set_log_sink({});
+    CAPTURE(lines);
+    CHECK(contains(lines, "a permit of a semaphore, held by "));
+    CHECK(contains(lines, "(pid " + std::to_string(holder.pid()) + ")"));
   }
 
   TEST_CASE("when a member of a ring is killed the others go on") {
