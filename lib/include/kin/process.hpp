@@ -125,8 +125,8 @@ struct ProcessOptions {
 /// Sharing: one thread at a time; the ProcessHandle of it is thread-safe.
 /// After fork: parent-only; another process's copy throws std::logic_error, its destructor does nothing.
 /// If a process dies: exit_code() tells how.
-/// Throws: SystemError where the kernel refuses; std::logic_error for a second start(), for join()
-/// before start(), and for use after close().
+/// Throws: SystemError where the kernel refuses; DeadlockError from join(), see docs/deadlock.md;
+/// std::logic_error for a second start(), for join() before start(), and for use after close().
 /// Python: multiprocessing.Process.
 class KIN_EXPORT Process {
  public:
