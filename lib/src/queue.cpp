@@ -9,6 +9,7 @@
 #include "os/fork.hpp"
 
 #include <kin/detail/channel.hpp>
+#include <kin/detail/handle_of.hpp>
 #include <kin/error.hpp>
 
 #include <cstring>
@@ -170,13 +171,7 @@ void Channel::silence() const {
 void Channel::task_done() const { detail::task_done(channel_of(handle_)); }
 bool Channel::join(Deadline deadline) const { return detail::join(channel_of(handle_), deadline); }
 
-void Channel::travel(InArchive& archive) {
-  Handle handle = archive.next_handle();
-  if (handle.object_even_closed().kind != ObjectKind::channel) {
-    throw SerializationError("the message holds another object where a queue was expected");
-  }
-  handle_ = std::move(handle);
-}
+void Channel::travel(InArchive& archive) { handle_ = read_handle(archive, ObjectKind::channel); }
 
 namespace {
 
