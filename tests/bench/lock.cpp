@@ -4,6 +4,7 @@
 // gives the same promise: process-shared and robust. And beside a kin that does not look for deadlocks:
 // for that, the same program was linked with both.
 
+#include "bare_mutex.hpp"
 #include "peer_program.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
@@ -12,25 +13,9 @@
 
 #include <mutex>
 
-#include <pthread.h>
-
 namespace {
 
 using bench::Table;
-
-struct BareMutex {
-  BareMutex() {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-  }
-  void lock() { pthread_mutex_lock(&mutex); }
-  void unlock() { pthread_mutex_unlock(&mutex); }
-  pthread_mutex_t mutex;
-};
 
 // Nanoseconds for lock and unlock.
 template <typename Lockable>
@@ -50,7 +35,7 @@ std::string time_of(double nanoseconds) { return Table::number("%.1f ns", nanose
 int main() {
   const kin::Lock lock;
   const kin::RLock recursive_lock;
-  const bench::Shared<BareMutex> mutex;
+  const bench::Shared<bench::BareMutex> mutex;
 
   bench::Contestant kin{[&] { return round_of(lock); }};
   bench::Contestant recursive{[&] { return round_of(recursive_lock); }};

@@ -4,6 +4,7 @@
 // robust mutex of the C library; handed over between two processes, beside two that do nothing else; and
 // many processes at one lock, at one barrier.
 
+#include "bare_mutex.hpp"
 #include "ping_pong.hpp"
 #include "python.hpp"
 #include "rounds.hpp"
@@ -25,18 +26,7 @@ namespace {
 
 using bench::Table;
 
-struct Bare {
-  Bare() {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-  }
-  void lock() { pthread_mutex_lock(&mutex); }
-  void unlock() { pthread_mutex_unlock(&mutex); }
-  pthread_mutex_t mutex;
+struct Bare : bench::BareMutex {
   alignas(64) std::atomic<int> atomic{1};
 };
 

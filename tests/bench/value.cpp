@@ -3,6 +3,7 @@
 // Values in shared memory where nobody else wants them, beside what one would write by hand: a bare
 // atomic, or a robust process-shared mutex with what it guards.
 
+#include "bare_mutex.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 
@@ -15,8 +16,6 @@
 #include <mutex>
 #include <string>
 
-#include <pthread.h>
-
 namespace {
 
 using bench::Table;
@@ -25,18 +24,7 @@ struct Record {
   std::array<long, 8> words;
 };
 
-struct Bare {
-  Bare() {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-  }
-  void lock() { pthread_mutex_lock(&mutex); }
-  void unlock() { pthread_mutex_unlock(&mutex); }
-  pthread_mutex_t mutex;
+struct Bare : bench::BareMutex {
   alignas(64) std::atomic<long> atomic{0};
   alignas(64) long guarded = 0;
   Record record{};
