@@ -127,14 +127,28 @@ TEST_SUITE("condition") {
   TEST_CASE("one whose time is up takes no notification with it") {
     const unit::Frame frame;
     const Meeting meeting;
-    {
+    const auto give_up = [&] {
       const std::scoped_lock guard(meeting.lock);
       CHECK_FALSE(meeting.changed.wait_for(meeting.lock, 1ms));
-    }
+    };
+    give_up();
     std::deque<unit::Relative> waiters;
     meeting.add_waiter(waiters);
+    give_up();
+    give_up();
+    meeting.add_waiter(waiters);
+    give_up();
     meeting.changed.notify_one();
     CHECK(waiters[0].answer() == "notified");
+    CHECK(runs(waiters[1]));
+    meeting.changed.notify_one();
+    CHECK(waiters[1].answer() == "notified");
+    meeting.add_waiter(waiters);
+    meeting.add_waiter(waiters);
+    meeting.changed.notify_one();
+    CHECK(waiters[2].answer() == "notified");
+    meeting.changed.notify_one();
+    CHECK(waiters[3].answer() == "notified");
   }
 
   TEST_CASE("a killed waiter's notification goes to the next") {

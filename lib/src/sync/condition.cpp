@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Condition. Who waits takes a ticket, a number that rises; a notification is one store of the highest
-// ticket that is let go: so it is whole or was never made, and those who came later don't get it. The
-// list of who waits is for finding that ticket, and for waking its holders.
+// ticket that is let go: so it is whole or was never made, and those who came later don't get it. Both numbers
+// lie in one cache line, which is all that a waiter and a notifier that spin pass each other, beside the
+// user's lock.
+//
+// The list of who waits is for waking who sleeps, and for the dead. Whoever gives up or dies before its
+// ticket is let go leaves a gap among the tickets: from then on, until all are let go, notifiers look
+// through the list, under a lock.
 //
 // A waiter keeps its ticket until it holds the user's lock again. If it dies before that, whoever else
 // waits finds, between two slices of sleep, a ticket that was let go and whose process is gone, and
@@ -10,6 +15,7 @@
 
 #include <kin/sync.hpp>
 
+#include "base/thread_id.hpp"
 #include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
 #include "os/fork.hpp"
@@ -20,6 +26,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
@@ -32,28 +39,44 @@ using namespace detail;
 
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
-/// One who waits, or a free place. Writers: with the list's lock, whoever takes it or frees it; without
-/// it the waiter itself, of a ticket that was let go.
+using Ticket = std::uint64_t;
+// Of a ticket that is about to be taken, and may be another's.
+constexpr Ticket is_pending = Ticket{1} << 63;
+
+/// One who waits, or a free place. Writers: the process whose it is; when that is gone, who holds the
+/// list's lock.
 struct Waiter {
-  std::atomic<std::uint64_t> ticket;  // 0: free
-  std::atomic<Stamp> process;
+  std::atomic<Stamp> process;  // 0: free
+  std::atomic<Ticket> ticket;  // 0: none yet, or none any more
   FutexWord wakes;
   std::atomic<std::uint32_t> is_asleep;
+  // Nobody else looks at it as long as nobody sleeps: so each has a cache line of its own.
+  std::array<std::byte, 40> unused;
 };
+static_assert(sizeof(Waiter) == 64);
 
 struct WaiterBlock {
   Owned<WaiterBlock> next;
-  std::array<Waiter, 21> waiters;
+  std::array<Waiter, 15> waiters;
 };
 
-/// Writers: who holds `list_lock`, except for what Waiter says. Each change is one store, so a death
-/// leaves nothing to repair.
+/// The tickets up to which all are let go; and whether there are gaps behind it, of those who gave up.
+struct LetGo {
+  std::uint64_t ticket : 63;
+  std::uint64_t has_gaps : 1;
+};
+static_assert(sizeof(LetGo) == 8 && std::atomic<LetGo>::is_always_lock_free);
+
+/// Writers: who waits takes the next ticket; who notifies lets go. With `list_lock`: who makes a gap,
+/// and who notifies where there is one. Each change is one compare-and-swap, so a death leaves nothing
+/// to repair.
 struct ConditionObject : Object {
   RobustLock list_lock;
-  std::atomic<std::uint64_t> last_ticket;
   Owned<WaiterBlock> waiters;
-  // All tickets up to this one. Apart from the lock, as those who wait look at it all the time.
-  alignas(64) std::atomic<std::uint64_t> let_go;
+  // Apart from the lock, as those who wait look at it all the time.
+  alignas(64) std::atomic<LetGo> let_go;
+  std::atomic<Ticket> last_ticket;
+  std::atomic<std::uint32_t> sleepers;  // more, if some were killed in their sleep
 };
 static_assert(sizeof(ConditionObject) <= Heap::lock_size);
 
@@ -68,53 +91,79 @@ template <typename Visit>
 void for_each(const ConditionObject& condition, Visit&& visit) {
   for (WaiterBlock* block = condition.waiters.get(); block != nullptr; block = block->next.get()) {
     for (Waiter& waiter : block->waiters) {
-      if (waiter.ticket.load() != 0) visit(waiter);
+      if (waiter.process.load() != 0) visit(waiter);
     }
   }
 }
 
-Waiter& free_place(ConditionObject& condition) {
+// If killed behind it: a place of this process's without a ticket.
+Waiter& take_place(ConditionObject& condition) {
+  const Stamp own = this_process();
+  // Threads begin in different places, and find their own again.
+  const auto first = static_cast<std::size_t>(thread_id());
   Owned<WaiterBlock>* at = &condition.waiters;
   while (true) {
     if (!*at) Heap::allocate_into(*at, sizeof(WaiterBlock));
-    for (Waiter& waiter : (*at)->waiters) {
-      if (waiter.ticket.load() == 0) return waiter;
+    auto& waiters = (*at)->waiters;
+    for (std::size_t i = 0; i < waiters.size(); ++i) {
+      Waiter& waiter = waiters[(first + i) % waiters.size()];
+      Stamp nobody = 0;
+      if (waiter.process.load(std::memory_order_relaxed) != 0) continue;
+      if (waiter.process.compare_exchange_strong(nobody, own)) return waiter;
     }
     at = &(*at)->next;
   }
 }
 
+void leave_place(Waiter& waiter) {
+  waiter.ticket.store(0, std::memory_order_release);
+  // If killed before this: somebody notices.
+  waiter.process.store(0, std::memory_order_release);
+}
+
 // ---- who waits
 
 Waiter& join(ConditionObject& condition) {
-  const ListGuard guard(condition);
-  Waiter& waiter = free_place(condition);
-  const std::uint64_t ticket = condition.last_ticket.load() + 1;
-  // Relaxed: for who holds the lock. A store is all that a death can leave, in this order.
-  condition.last_ticket.store(ticket, std::memory_order_relaxed);
-  waiter.process.store(this_process(), std::memory_order_relaxed);
+  Waiter& waiter = take_place(condition);
   waiter.is_asleep.store(0, std::memory_order_relaxed);
-  // If killed before this: the place is free. Behind it: somebody notices.
-  waiter.ticket.store(ticket, std::memory_order_release);
+  Ticket last = condition.last_ticket.load();
+  do {
+    // Before it is taken, so that no ticket is ever without a place. Relaxed: the swap publishes it.
+    waiter.ticket.store((last + 1) | is_pending, std::memory_order_relaxed);
+    // If killed behind the swap: somebody notices.
+  } while (!condition.last_ticket.compare_exchange_weak(last, last + 1));
+  waiter.ticket.store(last + 1, std::memory_order_release);
   return waiter;
 }
 
+bool is_let_go(const ConditionObject& condition, Ticket ticket) {
+  return (ticket & ~is_pending) <= condition.let_go.load().ticket;
+}
 bool is_let_go(const ConditionObject& condition, const Waiter& waiter) {
-  return waiter.ticket.load(std::memory_order_relaxed) <= condition.let_go.load();
+  return is_let_go(condition, waiter.ticket.load(std::memory_order_relaxed));
 }
 
-// With the user's lock held again. Whether there was a notification; one that comes later is another's.
-bool leave(ConditionObject& condition, Waiter& waiter) {
-  if (!is_let_go(condition, waiter)) {
-    const ListGuard guard(condition);
-    if (!is_let_go(condition, waiter)) {
-      waiter.ticket.store(0);
-      return false;
-    }
-  }
-  // If killed before this: the notification is passed on, although this process had the lock.
-  waiter.ticket.store(0, std::memory_order_release);
+// With the list's lock held: this ticket's holder will not take a notification. False: it has one.
+bool leave_gap(ConditionObject& condition, Ticket ticket) {
+  LetGo before = condition.let_go.load();
+  do {
+    if (ticket <= before.ticket) return false;
+    // If killed behind it: who notifies looks through the list, and that is all.
+  } while (!condition.let_go.compare_exchange_weak(before, {before.ticket, 1}));
   return true;
+}
+
+// With the user's lock held again. Whether there was a notification, if that is not known; one that comes
+// later is another's.
+bool leave(ConditionObject& condition, Waiter& waiter, bool is_notified) {
+  if (!is_notified) is_notified = is_let_go(condition, waiter);
+  if (!is_notified) {
+    const ListGuard guard(condition);
+    is_notified = !leave_gap(condition, waiter.ticket.load(std::memory_order_relaxed));
+  }
+  // If killed before this: a notification is passed on, although this process had the lock.
+  leave_place(waiter);
+  return is_notified;
 }
 
 // ---- who notifies
@@ -125,37 +174,51 @@ void wake(Waiter& waiter) {
   futex_wake(waiter.wakes, 1);
 }
 
-// Lets go all tickets up to this one.
-void let_go(ConditionObject& condition, std::uint64_t ticket) {
-  const std::uint64_t before = condition.let_go.load();
-  if (ticket <= before) return;
-  condition.let_go.store(ticket);
-  // If killed from here on: those who sleep see it at the end of their slices.
+// Behind the change that let go the tickets from `before` to `now`. If killed before or in it: those who
+// sleep see it at the end of their slices.
+void wake_those_let_go(const ConditionObject& condition, Ticket before, Ticket now) {
+  // SYNC condition: as in sleep().
+  if (condition.sleepers.load() == 0) return;
   for_each(condition, [&](Waiter& waiter) {
-    const std::uint64_t one = waiter.ticket.load();
-    if (before < one && one <= ticket) wake(waiter);
+    const Ticket one = waiter.ticket.load() & ~is_pending;
+    if (before < one && one <= now) wake(waiter);
   });
 }
 
-// The ticket of the last of the `count` who have waited longest; 0 when nobody waits.
-std::uint64_t last_of_first(const ConditionObject& condition, std::size_t count) {
-  const std::uint64_t before = condition.let_go.load();
-  std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
-  std::vector<std::uint64_t> tickets;
-  for_each(condition, [&](const Waiter& waiter) {
-    const std::uint64_t ticket = waiter.ticket.load();
-    if (ticket <= before) return;
-    first = std::min(first, ticket);
-    if (count > 1) tickets.push_back(ticket);
-  });
-  if (first == std::numeric_limits<std::uint64_t>::max()) return 0;
-  if (count <= 1) return first;
-  if (count < tickets.size()) {
-    const auto last = tickets.begin() + static_cast<std::ptrdiff_t>(count) - 1;
-    std::nth_element(tickets.begin(), last, tickets.end());
-    return *last;
-  }
-  return *std::max_element(tickets.begin(), tickets.end());
+// Without a lock: where there are no gaps the tickets tell who waits. False if there are.
+bool let_go_next(ConditionObject& condition, bool all) {
+  LetGo before = condition.let_go.load();
+  Ticket now{};
+  do {
+    const Ticket last = condition.last_ticket.load();
+    if (last == before.ticket) return true;  // nobody waits
+    if (before.has_gaps != 0) return false;
+    now = all ? last : before.ticket + 1;
+  } while (!condition.let_go.compare_exchange_weak(before, {now & ~is_pending, 0}));
+  wake_those_let_go(condition, before.ticket, now);
+  return true;
+}
+
+// With the list's lock held: lets go the `count` who have waited longest.
+void let_go_first(ConditionObject& condition, std::size_t count) {
+  LetGo before = condition.let_go.load();
+  LetGo now{};
+  do {
+    const Ticket last = condition.last_ticket.load();
+    std::vector<Ticket> tickets;
+    for_each(condition, [&](const Waiter& waiter) {
+      // One that is pending is above all that is let go, or comes at this moment.
+      const Ticket ticket = waiter.ticket.load();
+      if (before.ticket < ticket && ticket <= last) tickets.push_back(ticket);
+    });
+    now = {last & ~is_pending, 0};
+    if (count < tickets.size()) {
+      const auto at = tickets.begin() + static_cast<std::ptrdiff_t>(count) - 1;
+      std::nth_element(tickets.begin(), at, tickets.end());
+      now = {*at & ~is_pending, before.has_gaps};
+    }
+  } while (!condition.let_go.compare_exchange_weak(before, now));
+  wake_those_let_go(condition, before.ticket, now.ticket);
 }
 
 // ---- the dead
@@ -168,36 +231,57 @@ void pass_on_from_the_dead(ConditionObject& condition) {
   bool seen_is_gone = false;
   for_each(condition, [&](Waiter& waiter) {
     const Stamp process = waiter.process.load();
-    if (process == own) return;
+    if (process == own || process == 0) return;
     if (process != seen) {
       seen = process;
       seen_is_gone = is_gone(process);
     }
     if (!seen_is_gone) return;
-    const bool was_notified = is_let_go(condition, waiter);
-    if (was_notified) let_go(condition, last_of_first(condition, 1));
+    const Ticket ticket = waiter.ticket.load() & ~is_pending;
+    if (ticket != 0 && !leave_gap(condition, ticket)) let_go_first(condition, 1);
     // If killed before this: it is passed on once more, and somebody wakes without a cause.
-    waiter.ticket.store(0);
+    leave_place(waiter);
   });
 }
 
-// Until its ticket is let go, or the time is up, or the lock was left by a dead holder: whether it is that.
-bool sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
-           FunctionRef<bool()> is_lock_left) {
+/// One more who sleeps or is about to, for a scope.
+class Asleep {
+ public:
+  explicit Asleep(ConditionObject& condition) : sleepers_(condition.sleepers) {
+    // If killed behind it: notifiers look for sleepers from then on, and that is all.
+    sleepers_.fetch_add(1);
+  }
+  ~Asleep() { sleepers_.fetch_sub(1); }
+  Asleep(const Asleep&) = delete;
+  Asleep& operator=(const Asleep&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& sleepers_;
+};
+
+enum class End { notified, nothing, lock_was_left };
+
+// Until its ticket is let go, or the time is up, or the lock was left by a dead holder.
+End sleep(ConditionObject& condition, Waiter& waiter, Deadline deadline,
+          FunctionRef<bool()> is_lock_left) {
   const auto ready = [&] { return is_let_go(condition, waiter); };
-  if (ready() || deadline.is_passed_from_start() || spin(ready, deadline, nullptr)) return false;
+  if (ready()) return End::notified;
+  if (deadline.is_passed_from_start()) return End::nothing;
+  if (spin(ready, deadline, nullptr)) return End::notified;
   Waiting waiting({.kind = WaitKind::notification, .target = target_of(condition)}, deadline);
-  while (!ready() && !deadline.has_passed() && !SoftLimit::gives_up()) {
+  const Asleep asleep(condition);
+  while (!ready()) {
+    if (deadline.has_passed() || SoftLimit::gives_up()) return End::nothing;
     const std::uint32_t wakes = waiter.wakes.load();
     waiter.is_asleep.store(1);
     // SYNC condition: either this sees the ticket let go, or who lets it go sees that this is asleep.
-    if (ready()) return false;
+    if (ready()) break;
     if (futex_wait_slice(waiter.wakes, wakes, deadline)) continue;
     waiting.look_around();
-    if (is_lock_left()) return true;
+    if (is_lock_left()) return End::lock_was_left;
     pass_on_from_the_dead(condition);
   }
-  return false;
+  return End::notified;
 }
 
 [[maybe_unused]] const bool destroyer_is_set = [] {
@@ -228,18 +312,18 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
   // If killed behind this: nobody is told of a death, since nobody holds the lock.
   const auto hold = lock.unlock_all();
   if (hold.times == 0) {
-    leave(condition, waiter);
+    leave(condition, waiter, false);
     complain_not_held();
   }
+  End end{};
   while (true) {
-    const bool was_left =
-        sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
+    end = sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
     lock.lock_again(hold);
-    if (!was_left || lock.owner_died() || is_let_go(condition, waiter)) break;
+    if (end != End::lock_was_left || lock.owner_died() || is_let_go(condition, waiter)) break;
     // Another came before, and was told in its place: so it waits on, with the same ticket.
     static_cast<void>(lock.unlock_all());
   }
-  if (leave(condition, waiter) || lock.owner_died()) return true;
+  if (leave(condition, waiter, end == End::notified) || lock.owner_died()) return true;
   // Not before: as after any wait, the lock is held.
   SoftLimit::check(deadline);
   return false;
@@ -248,16 +332,17 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
 void Condition::notify(int count) const {
   ConditionObject& condition = condition_in(object());
   if (count < 0) throw std::invalid_argument("kin: notify() of fewer than none");
-  if (count == 0 || condition.last_ticket.load() == condition.let_go.load()) return;
+  if (count == 0 || (count == 1 && let_go_next(condition, false))) return;
+  if (condition.last_ticket.load() == condition.let_go.load().ticket) return;
   const ListGuard guard(condition);
-  let_go(condition, last_of_first(condition, static_cast<std::size_t>(count)));
+  let_go_first(condition, static_cast<std::size_t>(count));
 }
 
 void Condition::notify_all() const {
   ConditionObject& condition = condition_in(object());
-  if (condition.last_ticket.load() == condition.let_go.load()) return;
+  if (let_go_next(condition, true)) return;
   const ListGuard guard(condition);
-  let_go(condition, condition.last_ticket.load());
+  let_go_first(condition, std::numeric_limits<std::size_t>::max());
 }
 
 }  // namespace kin
