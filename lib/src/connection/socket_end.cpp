@@ -14,6 +14,7 @@
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/futex.hpp"
+#include "waiting/parking.hpp"
 #include "waiting/robust_lock.hpp"
 #include "waiting/soft_limit.hpp"
 #include "wire/frame.hpp"
@@ -127,6 +128,11 @@ bool wait_for(const End::State& end, short events, Deadline deadline) {
   if (count <= 0) return false;
   if ((about.revents & POLLNVAL) != 0) throw SystemError("poll", EBADF);
   return true;
+}
+
+bool is_readable(const End::State& end) {
+  pollfd about{end.socket.get(), POLLIN, 0};
+  return ::poll(&about, 1, 0) > 0;
 }
 
 bool is_end(int error) { return error == EPIPE || error == ECONNRESET || error == ENOTCONN; }
@@ -295,6 +301,7 @@ bool receive_over(End::State& end, TakeArrived take, Deadline deadline, std::siz
   const Deadline for_lock = deadline.is_passed_from_start()
                                 ? Deadline::at(Deadline::now() + slice_nanoseconds)
                                 : deadline;
+  bool waited = false;
   while (true) {
     const Use use(end);
     {
@@ -307,6 +314,9 @@ bool receive_over(End::State& end, TakeArrived take, Deadline deadline, std::siz
       if (found == Found::end) throw EndOfStream(all_received);
     }
     if (deadline.has_passed()) return false;
+    // An answer comes sooner than this thread would be woken.
+    if (!waited && spin([&] { return is_readable(end); }, deadline, nullptr)) continue;
+    waited = true;
     SoftLimit::check();
     if (!wait_for(end, POLLIN, deadline)) look_for_the_dead(end, stream);
   }
