@@ -11,7 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace unit {
+namespace support {
 
 enum class SocketKind { unix_domain, tcp };
 
@@ -47,18 +47,18 @@ inline kin::detail::End end_over(kin::UniqueFd socket, std::size_t max_message =
   return kin::detail::End::over(std::move(socket), max_message);
 }
 
-}  // namespace unit
+}  // namespace support
 
 /// Makes connections of ends, as only a Pipe, a Listener and a Client may.
 template <>
-struct kin::Pipe<unit::EndMaker, unit::EndMaker> {
+struct kin::Pipe<support::EndMaker, support::EndMaker> {
   template <typename Out, typename In = Out>
   static kin::Connection<Out, In> connection(kin::detail::End end) {
     return kin::Connection<Out, In>(std::move(end));
   }
 };
 
-namespace unit {
+namespace support {
 
 /// Both sides of a connection over a socket, as between strangers.
 template <typename Out, typename In = Out>
@@ -74,4 +74,4 @@ struct SocketConnections {
   }
 };
 
-}  // namespace unit
+}  // namespace support

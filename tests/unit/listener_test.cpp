@@ -271,7 +271,7 @@ TEST_SUITE("listener") {
 
   TEST_CASE("a listener that does not know the key is found out by the client") {
     const unit::Frame frame;
-    auto [one, other] = unit::socket_pair(unit::SocketKind::tcp);
+    auto [one, other] = support::socket_pair(support::SocketKind::tcp);
     static_cast<void>(one);
     const kin::UniqueFd listening(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un place{};

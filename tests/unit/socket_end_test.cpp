@@ -3,7 +3,7 @@
 // Connections over a socket, as between strangers: with both kinds of sockets.
 
 #include "frame.hpp"
-#include "socket_ends.hpp"
+#include "support/socket_ends.hpp"
 
 #include <kin/queue.hpp>
 #include <kin/wait.hpp>
@@ -21,8 +21,8 @@ namespace {
 
 using kin::detail::End;
 using kin::detail::IncomingCargo;
-using unit::SocketConnections;
-using unit::SocketKind;
+using support::SocketConnections;
+using support::SocketKind;
 using Bytes = std::vector<std::byte>;
 
 constexpr SocketKind kinds[] = {SocketKind::unix_domain, SocketKind::tcp};
@@ -57,8 +57,8 @@ struct HalfBare {
   kin::UniqueFd bare;
 
   explicit HalfBare(SocketKind kind, std::size_t max_message = 1 << 28) {
-    auto [one, other] = unit::socket_pair(kind);
-    end = unit::end_over(std::move(one), max_message);
+    auto [one, other] = support::socket_pair(kind);
+    end = support::end_over(std::move(one), max_message);
     bare = std::move(other);
   }
 };

@@ -7,7 +7,7 @@
 #include "wire/handshake.hpp"
 
 #include "frame.hpp"
-#include "socket_ends.hpp"
+#include "support/socket_ends.hpp"
 
 #include <kin/listener.hpp>
 
@@ -75,7 +75,8 @@ class Stranger {
   /// After that.
   template <typename Out, typename In = Out>
   kin::Connection<Out, In> connection() {
-    return kin::Pipe<EndMaker, EndMaker>::connection<Out, In>(end_over(std::move(socket_)));
+    return kin::Pipe<support::EndMaker, support::EndMaker>::connection<Out, In>(
+        support::end_over(std::move(socket_)));
   }
 
  private:
