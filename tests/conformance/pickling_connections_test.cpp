@@ -37,7 +37,7 @@ struct Sockets {
 }  // namespace
 
 TEST_SUITE("pickling_connections") {
-  // No listeners yet: a process makes a connection and sends its other end to one that was there before.
+  // A process accepts connections and sends them to one that was there before.
   TEST_CASE_FIXTURE(Trial, "test_pickling") {
     const kin::Pipe<kin::Connection<std::string>> connections;
     const kin::Pipe<kin::UniqueFd> sockets;
@@ -60,11 +60,16 @@ TEST_SUITE("pickling_connections") {
     sockets.second.close();
     const std::string message = "This connection uses a pipe";
     for (int i = 0; i < 3; ++i) {
-      kin::Pipe<std::string> pipe;
-      connections.first.send(pipe.second);
-      pipe.second.close();
-      pipe.first.send(message);
-      CHECK(pipe.first.recv_for(patience) == in_capitals(message));
+      const kin::Listener<std::string> listener;
+      auto connecting = std::async(std::launch::async,
+                                   [&] { return kin::Client<std::string>(listener.address()); });
+      const auto accepted = listener.accept_for(patience);
+      REQUIRE(accepted);
+      const kin::Client<std::string> client = connecting.get();
+      connections.first.send(*accepted);
+      accepted->close();
+      client.send(message);
+      CHECK(client.recv_for(patience) == in_capitals(message));
       // It has let go of the end by the time that it receives the next.
       if (i == 2) connections.first.close();
     }
