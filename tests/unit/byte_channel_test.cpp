@@ -94,7 +94,8 @@ class Pipe {
   void set_cursors(std::uint32_t position, std::uint32_t count) const {
     ByteChannel& fresh = channel();
     const std::uint64_t word = (std::uint64_t{count} << 32) | position;
-    for (auto* one : {&fresh.tail, &fresh.head, &fresh.head_seen, &fresh.tail_seen}) {
+    for (auto* one :
+         {&fresh.tail, &fresh.own_tail, &fresh.head, &fresh.head_seen, &fresh.tail_seen}) {
       one->store(word);
     }
     fresh.head_segment->base = position;

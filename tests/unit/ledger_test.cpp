@@ -118,7 +118,8 @@ TEST_SUITE("ledger") {
   TEST_CASE_FIXTURE(Book, "counts begin again behind their largest") {
     const std::uint32_t count = Cursor::count_mask - 2;
     const std::uint64_t word = std::uint64_t{count} << 32;
-    for (auto* one : {&channel.tail, &channel.head, &channel.head_seen, &channel.tail_seen}) {
+    for (auto* one : {&channel.tail, &channel.own_tail, &channel.head, &channel.head_seen,
+                      &channel.tail_seen}) {
       one->store(word);
     }
     channel.ledger.finished.store(count);

@@ -4,6 +4,8 @@
 
 #include "channel/byte_channel.hpp"
 
+#include "channel/writer.hpp"
+
 namespace kin::detail {
 
 std::shared_ptr<Claim> make_channel(const ChannelOptions& options) {
@@ -24,7 +26,7 @@ void shut_down(ByteChannel& channel, Line& line) {
     const RobustGuard guard(channel.tail_lock, [&] { recover_tail(channel); });
     if (channel.bell.wanted.load() != Bell::no) ring_before_commit(channel, line);
     // If killed before this: it was never shut down. Behind it: those who wait see it after a slice.
-    channel.tail.store(Cursor(channel.tail.load()).shut().word());
+    commit_tail(channel, own_tail(channel).shut());
   }
   channel.items.notify_all();
   channel.room.notify_all();

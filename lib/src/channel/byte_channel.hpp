@@ -32,7 +32,7 @@ namespace kin::detail {
 struct ByteChannel : Object {
   // Each commit word has a line of its own. With the lock beside it, a reader that looks at the tail
   // would take the lock's line from the writer as well, whose next lock would wait for it: a round
-  // trip of 0.30 µs instead of 0.22.
+  // trip of 0.30 µs instead of 0.22. Writers don't read `tail`, as readers wait there: see own_tail.
   alignas(64) std::atomic<std::uint64_t> tail;
   alignas(64) std::atomic<std::uint64_t> head;
 
@@ -40,6 +40,9 @@ struct ByteChannel : Object {
   alignas(64) RobustLock tail_lock;
   std::atomic<std::uint64_t> head_seen;  // a head of the past: room that is surely there
   std::atomic<Segment*> tail_segment;
+  // A copy of the tail, for writers: a reader that looks at the tail may get its line as its own, so that
+  // even to read what one has just written would wait for it to come back. See commit_tail().
+  std::atomic<std::uint64_t> own_tail;
 
   // The readers' line.
   alignas(64) RobustLock head_lock;

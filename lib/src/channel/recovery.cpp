@@ -89,6 +89,7 @@ void recover_head(ByteChannel& channel) {
 }
 
 void recover_tail(ByteChannel& channel) {
+  channel.own_tail.store(channel.tail.load());  // before all that asks where the tail is
   Heap::recover();
   settle_linking(channel);
   const Segment* last = channel.tail_segment.load();

@@ -60,7 +60,7 @@ std::size_t length_of(const Draft& draft) {
 
 // So that a taker of the record at `at` finds it.
 void load(ByteChannel& channel, const OutgoingCargo& cargo, std::uint32_t at) {
-  channel.loading_from.store(Cursor(channel.tail.load()).position());
+  channel.loading_from.store(own_tail(channel).position());
   try {
     load_cargo(channel.loading, cargo, at);
   } catch (...) {
@@ -72,8 +72,7 @@ void load(ByteChannel& channel, const OutgoingCargo& cargo, std::uint32_t at) {
 }  // namespace
 
 bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& obstacle) {
-  // Relaxed: written under this lock only.
-  const Cursor tail(channel.tail.load(std::memory_order_relaxed));
+  const Cursor tail = own_tail(channel);
   if (tail.is_shut_down()) throw QueueShutDown("put() after shutdown()");
   obstacle.closings = channel.closings.load(std::memory_order_relaxed);
   if (is_full(channel, tail, Cursor(channel.head_seen.load(std::memory_order_relaxed)))) {
@@ -126,9 +125,7 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
     channel.streaming_to.store(noted(tail.position() + wanted));
   }
   // If killed here: the message was never put; its space is written over by the next.
-  // SYNC tail: publishes the record, and the segment it stands in; pairs with the acquire in
-  // try_get().
-  channel.tail.store(tail.moved_to(tail.position() + wanted).word(), std::memory_order_release);
+  commit_tail(channel, tail.moved_to(tail.position() + wanted));
   // If killed here: the message is put; recover_tail() sees that its cargo is on its way.
   if (draft.cargo != nullptr) channel.loading.name(nullptr);
   return true;
@@ -210,25 +207,25 @@ bool when_descriptors_have_room(Deadline deadline, Line& line, FunctionRef<bool(
 
 void begin_message(ByteChannel& channel) {
   channel.streaming_to.store(0);
-  channel.streaming_from.store(noted(Cursor(channel.tail.load()).position()));
+  channel.streaming_from.store(noted(own_tail(channel).position()));
 }
 
 void end_message(ByteChannel& channel) { channel.streaming_from.store(0); }
 
 void abort_message(ByteChannel& channel) {
-  const Cursor tail(channel.tail.load());
+  const Cursor tail = own_tail(channel);
   // Every piece left this unit free, and the pages of the whole ring were there before the first.
   *channel.tail_segment.load()->unit(tail.position()) = record_head(0, RecordKind::abort);
   channel.streaming_to.store(noted(tail.position() + 1));
   // If killed on either side of this: settle_streaming() sees which.
-  channel.tail.store(tail.moved_to(tail.position() + 1).word(), std::memory_order_release);
+  commit_tail(channel, tail.moved_to(tail.position() + 1));
   end_message(channel);
 }
 
 void settle_streaming(ByteChannel& channel) {
   const std::uint64_t from = channel.streaming_from.load();
   if (from == 0) return;
-  const std::uint64_t now = noted(Cursor(channel.tail.load()).position());
+  const std::uint64_t now = noted(own_tail(channel).position());
   // Not one piece was put; or all were.
   if (now == from || now == channel.streaming_to.load()) {
     end_message(channel);

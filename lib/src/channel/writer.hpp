@@ -23,6 +23,20 @@ struct Obstacle {
   std::uint32_t closings;
 };
 
+/// Where writers are: what `tail` is, too.
+inline Cursor own_tail(const ByteChannel& channel) noexcept {
+  // Relaxed: written under this lock only.
+  return Cursor(channel.own_tail.load(std::memory_order_relaxed));
+}
+/// The one store that puts what was written.
+inline void commit_tail(ByteChannel& channel, Cursor tail) noexcept {
+  // SYNC tail: publishes the record, and the segment it stands in; pairs with the acquire in
+  // look_at_tail().
+  channel.tail.store(tail.word(), std::memory_order_release);
+  // If killed here: it is put; recover_tail() does the rest.
+  channel.own_tail.store(tail.word(), std::memory_order_relaxed);
+}
+
 /// Writes the record and commits; grows the ring as far as it may be. False where there is no room: then
 /// nothing was done, and `obstacle` is what to wait for. Throws QueueShutDown, std::bad_alloc,
 /// SystemError.
