@@ -4,6 +4,7 @@
 #include <kin/detail/batch.hpp>
 #include <kin/detail/handle_of.hpp>
 #include <kin/detail/hosted.hpp>
+#include <kin/future.hpp>
 
 #include <concepts>
 #include <type_traits>
@@ -78,6 +79,17 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
     return make(std::forward<Function>(function), std::forward<Arguments>(arguments)...);
   }
 
+  /// The same, without waiting for the result. Futures can be cancelled as long as the server has not begun
+  /// with the call.
+  template <typename Method, typename... Arguments>
+    requires std::is_member_pointer_v<Method>
+  auto call_async(Method method, Arguments&&... arguments) const {
+    return start(method, std::forward<Arguments>(arguments)...);
+  }
+  template <typename Function, typename... Arguments>
+  auto apply_async(const Function& function, Arguments&&... arguments) const {
+    return start(function, std::forward<Arguments>(arguments)...);
+  }
   /// Calls that are made together: see Batch.
   [[nodiscard]] Batch<T> batch() const { return Batch<T>(*this); }
 
@@ -101,23 +113,39 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
   friend class Batch<T>;
   [[nodiscard]] detail::Object& shared() const { return object(); }
 
-  template <typename Function, typename... Arguments>
-  auto make(Function&& function, Arguments&&... arguments) const {
-    using F = std::decay_t<Function>;
+  template <typename F, typename... As>
+  static consteval bool is_callable() {
     detail::require_portable_function<F>();
-    (detail::require_argument<Arguments>(), ...);
-    constexpr bool can_be_called = std::is_invocable_v<F&, T&, detail::ArgumentOf<Arguments>...>;
+    (detail::require_sendable<As>(), ...);
+    constexpr bool can_be_called = std::is_invocable_v<F&, T&, As...>;
     static_assert(
         can_be_called,
         "kin: the function can't be called with the object, as a T&, and these arguments: "
         "it gets values of its own, text as std::string; a parameter behind the first "
         "can't be a T& or a const char*");
     if constexpr (can_be_called) {
+      using Result = typename detail::SimpleCall<T, F, As...>::Result;
+      if constexpr (!std::is_void_v<Result>) detail::require_sendable<Result>();
+    }
+    return can_be_called;
+  }
+  template <typename Function, typename... Arguments>
+  auto make(Function&& function, Arguments&&... arguments) const {
+    using F = std::decay_t<Function>;
+    if constexpr (is_callable<F, detail::ArgumentOf<Arguments>...>()) {
+      return detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>::make(
+          object(), function, std::forward<Arguments>(arguments)...);
+    }
+  }
+  template <typename Function, typename... Arguments>
+  auto start(const Function& function, Arguments&&... arguments) const {
+    using F = std::decay_t<const Function&>;
+    if constexpr (is_callable<F, detail::ArgumentOf<Arguments>...>()) {
       using Call = detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>;
-      if constexpr (!std::is_void_v<typename Call::Result>) {
-        detail::require_sendable<typename Call::Result>();
-      }
-      return Call::make(object(), function, std::forward<Arguments>(arguments)...);
+      static_cast<void>(object());
+      const F decayed = function;
+      return Future<typename Call::Result>(
+          Call::start(handle(), decayed, std::forward<Arguments>(arguments)...));
     }
   }
 

@@ -57,15 +57,8 @@ class ThreadLines {
 
  private:
   ThreadLine& add(const HostedObject& hosted) {
-    auto line = std::make_unique<ThreadLine>();
-    line->server = hosted.server;
-    line->connection = connection_to(hosted);
+    auto line = make_line(hosted);
     lines_.reserve(lines_.size() + 1);
-    ManagerState& state = line->connection->state();
-    line->index = take_line(state);
-    line->line = &state.line(line->index);
-    // Goes on behind the calls of whoever had it before: what comes late for these fits none of ours.
-    line->sequence = line->line->now().sequence();
     lines_.push_back(std::move(line));
     return *lines_.back();
   }
@@ -116,6 +109,18 @@ std::shared_ptr<Connection> connection_to(const HostedObject& hosted) {
   }
   connections().with([&](Connections& all) { all.push_back(made); });
   return made;
+}
+
+std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted) {
+  auto line = std::make_unique<ThreadLine>();
+  line->server = hosted.server;
+  line->connection = connection_to(hosted);
+  ManagerState& state = line->connection->state();
+  line->index = take_line(state);
+  line->line = &state.line(line->index);
+  // Goes on behind the calls of whoever had it before: what comes late for these fits none of ours.
+  line->sequence = line->line->now().sequence();
+  return line;
 }
 
 void forget_connection(Stamp server) noexcept {

@@ -44,6 +44,17 @@ void give_back(ThreadLine& line) noexcept;
 /// The server is dead: nobody will use it again.
 void drop(ThreadLine& line) noexcept;
 
+/// Sends a request, with the head in front of `message`. Throws QueueShutDown, std::bad_alloc.
+void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
+                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags);
+/// The bytes of an answer that is there.
+[[nodiscard]] std::span<const std::byte> answer_in(const CallLine& line) noexcept;
+/// The answer was read, or is not wanted: the line is idle.
+void settle(CallLine& line) noexcept;
+
+/// A new line of this process's, for the thread or the call that asks. Throws ManagerDied, std::bad_alloc.
+std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted);
+
 [[noreturn]] void complain_server_died(const ManagerState& manager);
 
 }  // namespace kin::detail

@@ -31,6 +31,43 @@ UniqueFd duplicate(int descriptor) {
 
 }  // namespace
 
+void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
+                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags) {
+  const RequestHead head{.code = code,
+                         .line = own.index,
+                         .sequence = ++own.sequence,
+                         .index = object.index,
+                         .generation = object.generation,
+                         .flags = flags};
+  std::memcpy(message.data(), &head, sizeof head);
+  CallLine& line = *own.line;
+  // Relaxed: the lock of the channel is between this and whoever reads it.
+  line.word.store(LineWord(head.sequence, CallState::called).bits(), std::memory_order_relaxed);
+  // If killed here: the server sees that we are dead, and sets the line free.
+  try {
+    NoLine no_line;
+    put(own.connection->requests(), message, cargo, no_line, Deadline::never());
+  } catch (...) {
+    line.word.store(LineWord(head.sequence, CallState::idle).bits());
+    throw;
+  }
+}
+
+std::span<const std::byte> answer_in(const CallLine& line) noexcept {
+  const LineWord now = line.now();
+  if (!now.has(LineWord::in_block)) return {line.result.data(), now.length()};
+  return {line.block.address(), line.length.load(std::memory_order_relaxed)};
+}
+
+void settle(CallLine& line) noexcept {
+  const LineWord now = line.now();
+  if (now.state() != CallState::answered) return;
+  // If killed before this: what was handed over goes back. Behind it: it is ours, and goes with us.
+  line.word.store(LineWord(now.sequence(), CallState::idle).bits(), std::memory_order_release);
+  // If killed in here: the server does it again.
+  if (now.has(LineWord::cargo)) unload_cargo(line.cargo);
+}
+
 RemoteCall::RemoteCall(Object& hosted) : hosted_(hosted), line_(nullptr) {
   const HostedObject& object = HostedObject::of(hosted);
   if (!Server::serves(object)) line_ = &take_thread_line(object);
@@ -38,17 +75,8 @@ RemoteCall::RemoteCall(Object& hosted) : hosted_(hosted), line_(nullptr) {
 
 RemoteCall::~RemoteCall() {
   if (line_ == nullptr) return;
-  CallLine& line = *line_->line;
-  const LineWord now = line.now();
-  if (now.state() == CallState::answered) {
-    // If killed before this: what was handed over goes back. Behind it: it is ours, and goes with us.
-    line.word.store(LineWord(now.sequence(), CallState::idle).bits(), std::memory_order_release);
-    if (now.has(LineWord::cargo)) {
-      cargo_.clear();
-      // If killed in here: the server does it again.
-      unload_cargo(line.cargo);
-    }
-  }
+  cargo_.clear();
+  settle(*line_->line);
   give_back(*line_);
 }
 
@@ -62,32 +90,18 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
   // Who may give up before the server has begun says so: then the server has to ask whether it did.
   const bool may_withdraw =
       (may_wait && !deadline.is_never() && !only_looks) || SoftLimit::is_set();
-  RequestHead head{.code = code,
-                   .line = line_->index,
-                   .sequence = ++line_->sequence,
-                   .index = object.index,
-                   .generation = object.generation,
-                   .flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
-                            (only_looks ? RequestHead::only_looks : 0)};
-  std::memcpy(message.data(), &head, sizeof head);
-  CallLine& line = *line_->line;
-  // Relaxed: the lock of the channel is between this and whoever reads it.
-  line.word.store(LineWord(head.sequence, CallState::called).bits(), std::memory_order_relaxed);
-  // If killed here: the server sees that we are dead, and sets the line free.
+  const std::uint32_t flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
+                              (only_looks ? RequestHead::only_looks : 0);
   try {
-    NoLine no_line;
-    put(line_->connection->requests(), message, cargo, no_line, Deadline::never());
+    send_request(*line_, object, code, message, cargo, flags);
   } catch (const QueueShutDown&) {
     const std::shared_ptr<Connection> connection = line_->connection;
     drop(*std::exchange(line_, nullptr));
     complain_server_died(connection->state());
-  } catch (...) {
-    line.word.store(LineWord(head.sequence, CallState::idle).bits());
-    throw;
   }
   if (!wait(only_looks ? Deadline::never() : deadline, may_withdraw)) return false;
   read_answer();
-  return !line.now().has(LineWord::not_now);
+  return !line_->line->now().has(LineWord::not_now);
 }
 
 // False: the time is up, and the call is withdrawn.
@@ -159,11 +173,7 @@ void RemoteCall::tell_of_withdrawal() noexcept {
 void RemoteCall::read_answer() {
   CallLine& line = *line_->line;
   const LineWord now = line.now();
-  if (now.has(LineWord::in_block)) {
-    result_ = {line.block.address(), line.length.load(std::memory_order_relaxed)};
-  } else {
-    result_ = {line.result.data(), now.length()};
-  }
+  result_ = answer_in(line);
   if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo_);
   if (!now.has(LineWord::exception)) return;
   InArchive in(result_, cargo_);

@@ -43,6 +43,7 @@ class HandleOf {
 
   /// Throws std::logic_error when it names nothing.
   [[nodiscard]] Object& object() const { return object_ != nullptr ? *object_ : handle_.object(); }
+  [[nodiscard]] const Handle& handle() const noexcept { return handle_; }
   void travel(OutArchive& archive) const { archive.add_handle(handle_); }
   void travel(InArchive& archive) { *this = HandleOf(read_handle(archive, kind)); }
 

@@ -13,6 +13,7 @@
 #include <kin/detail/channel.hpp>
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
+#include <kin/detail/task.hpp>
 
 #include <array>
 #include <cstddef>
@@ -176,6 +177,12 @@ class KIN_EXPORT RemoteCall {
   std::unique_ptr<std::byte[]> own_result_;
 };
 
+/// A call that nobody waits for yet. `message` as in RemoteCall::make().
+[[nodiscard]] KIN_EXPORT TaskRef start_call(const Handle& hosted, HostedCode code,
+                                            std::span<std::byte> message,
+                                            const OutgoingCargo& cargo,
+                                            const std::type_info& function);
+
 /// What a call returned.
 template <typename R>
 R read_answer(RemoteCall& call) {
@@ -248,6 +255,15 @@ struct SimpleCall : CallOnHosted<T, F, As...> {
           },
           parts.arguments);
     });
+  }
+
+  template <typename... Given>
+  static TaskRef start(const Handle& hosted, const F& function, Given&&... given) {
+    return SimpleCall::with_message(
+        [&](std::span<std::byte> message, const OutgoingCargo& cargo) {
+          return start_call(hosted, run, message, cargo, typeid(F));
+        },
+        function, std::forward<Given>(given)...);
   }
 
   template <typename... Given>

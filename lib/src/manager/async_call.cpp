@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Calls that nobody waits for yet: each has a line to itself, that a Future looks at. There is no thread,
+// until somebody wants to be called when one is over: then there is one for each manager, as long as it
+// has any to look at.
+
+#include "base/fork_depth.hpp"
+#include "base/guarded.hpp"
+#include "base/immortal.hpp"
+#include "base/readable_type.hpp"
+#include "manager/link.hpp"
+#include "manager/server.hpp"
+#include "waiting/parking.hpp"
+#include "waiting/soft_limit.hpp"
+#include "wire/exception.hpp"
+
+#include <kin/error.hpp>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace kin::detail {
+namespace {
+
+// ---- the lines of this process that are no thread's
+
+struct AsyncLines {
+  std::vector<std::unique_ptr<ThreadLine>> free;
+  std::vector<std::unique_ptr<ThreadLine>> aside;  // with calls that no Future names any more
+  int depth = 0;
+};
+
+Guarded<AsyncLines>& async_lines() {
+  static Immortal<Guarded<AsyncLines>> lines;
+  return *lines;
+}
+[[maybe_unused]] const bool async_lines_are_made = made_at_load(async_lines);
+
+using LinePtr = std::unique_ptr<ThreadLine>;
+
+void keep_free(LinePtr line) {
+  async_lines().with([&](AsyncLines& all) { all.free.push_back(std::move(line)); });
+}
+
+LinePtr take_async_line(const HostedObject& hosted) {
+  LinePtr found;
+  std::vector<LinePtr> of_others;  // let go of without the lock
+  async_lines().with([&](AsyncLines& all) {
+    if (std::exchange(all.depth, fork_depth) != fork_depth) {
+      of_others.swap(all.free);
+      for (LinePtr& line : all.aside) of_others.push_back(std::move(line));
+      all.aside.clear();
+    }
+    const auto take = [&](std::vector<LinePtr>& lines, auto fits) {
+      const auto at = std::ranges::find_if(
+          lines, [&](const LinePtr& one) { return one->server == hosted.server && fits(*one); });
+      if (found || at == lines.end()) return;
+      found = std::move(*at);
+      lines.erase(at);
+    };
+    take(all.aside,
+         [](const ThreadLine& one) { return one.line->now().state() == CallState::answered; });
+    take(all.free, [](const ThreadLine&) { return true; });
+  });
+  if (!found) return make_line(hosted);
+  settle(*found->line);
+  return found;
+}
+
+}  // namespace
+
+/// A call with a line to itself.
+class AsyncCall final : public Task {
+ public:
+  AsyncCall(Handle hosted, const std::type_info& function, LinePtr line)
+      : hosted_(std::move(hosted)), function_(&function), line_(std::move(line)) {}
+
+  [[nodiscard]] Stage stage() const override {
+    check_process();
+    const LineWord now = line_->line->now();
+    switch (now.state()) {
+      case CallState::answered:
+        return now.has(LineWord::exception) ? Stage::failed : Stage::finished;
+      case CallState::idle: return Stage::cancelled;
+      default: break;
+    }
+    if (is_dead_.load()) return Stage::failed;
+    return now.state() == CallState::running ? Stage::running : Stage::pending;
+  }
+
+  [[nodiscard]] bool wait_until_over(Deadline deadline) override {
+    const auto is_over_now = [this] { return is_over(stage()); };
+    if (is_over_now()) return true;
+    if (deadline.is_passed_from_start()) return false;
+    if (spin(is_over_now, deadline, nullptr)) return true;
+    CallLine& line = *line_->line;
+    while (!is_over_now()) {
+      if (deadline.has_passed()) return false;
+      SoftLimit::check();
+      const LineWord now = line.now();
+      if (now.state() == CallState::answered || now.state() == CallState::idle) continue;
+      std::uint64_t before = now.bits();
+      const LineWord awaited = now.with(LineWord::awaited);
+      if (before != awaited.bits() && !line.word.compare_exchange_strong(before, awaited.bits())) {
+        continue;
+      }
+      if (!futex_wait_slice(line.sleepers_word(), awaited.low(), deadline)) look_around();
+    }
+    return true;
+  }
+
+  void look_around() override {
+    if (is_gone(line_->server)) is_dead_.store(true);
+  }
+
+  bool cancel(bool /*kill*/) override {
+    CallLine& line = *line_->line;
+    while (true) {
+      const LineWord now = line.now();
+      if (stage() == Stage::cancelled) return true;
+      if (now.state() != CallState::called) return false;
+      std::uint64_t before = now.bits();
+      const LineWord idle(now.sequence(), CallState::idle);
+      if (!line.word.compare_exchange_strong(before, idle.bits())) continue;
+      if (now.has(LineWord::awaited)) futex_wake(line.sleepers_word(), INT32_MAX);
+      if (now.has(LineWord::observed)) ring_bell();
+      return true;
+    }
+  }
+
+  [[nodiscard]] std::exception_ptr failure() override {
+    switch (stage()) {
+      case Stage::cancelled:
+        return std::make_exception_ptr(CancelledError("the call was cancelled: " + name()));
+      case Stage::failed: break;
+      default: return nullptr;
+    }
+    if (line_->line->now().state() != CallState::answered) {
+      try {
+        complain_server_died(line_->connection->state());
+      } catch (...) {
+        return std::current_exception();
+      }
+    }
+    IncomingCargo cargo;
+    InArchive in(message(cargo), cargo);
+    return decode_exception(in);
+  }
+
+  [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override {
+    check_process();
+    cargo.clear();
+    CallLine& line = *line_->line;
+    if (line.now().has(LineWord::cargo)) claim_cargo(*line.cargo, cargo);
+    return answer_in(line);
+  }
+  [[nodiscard]] bool is_message() const noexcept override { return true; }
+  [[nodiscard]] std::string name() const override { return readable_type(*function_); }
+
+  using Task::call_observers;
+  void rings_at(std::uint32_t bell_line) { line_->line->bell_line.store(bell_line); }
+  [[nodiscard]] ThreadLine& line() const noexcept { return *line_; }
+  [[nodiscard]] const HostedObject& hosted() const { return HostedObject::of(hosted_.object()); }
+  void ring_bell() {
+    FutexWord& bell = line_->connection->state().line(line_->line->bell_line.load()).bell;
+    bell.fetch_add(1);
+    futex_wake(bell, INT32_MAX);
+  }
+
+ private:
+  void check_process() const {
+    if (depth_ != fork_depth) {
+      throw std::logic_error("kin: " + name() + " belongs to the process that called");
+    }
+  }
+  bool want_notice() override;
+  void forget_notice() noexcept override {}
+  void dispose() noexcept override {
+    if (depth_ != fork_depth) {
+      static_cast<void>(line_.release());  // the parent's
+    } else if (is_dead_.load()) {
+      line_.reset();
+    } else if (is_over(stage())) {
+      settle(*line_->line);
+      keep_free(std::move(line_));
+    } else {
+      async_lines().with([&](AsyncLines& all) { all.aside.push_back(std::move(line_)); });
+    }
+    delete this;
+  }
+
+  Handle hosted_;  // stays until the call is over
+  const std::type_info* function_;
+  LinePtr line_;
+  std::atomic<bool> is_dead_{false};
+  int depth_ = fork_depth;
+};
+
+// ---- who wants to be called when a call is over
+
+namespace {
+
+struct Watched {
+  Stamp server;
+  std::uint32_t bell_line;
+  std::vector<TaskRef> calls;
+};
+struct Watches {
+  std::vector<std::unique_ptr<Watched>> all;
+  int depth = 0;
+};
+
+Guarded<Watches>& watches() {
+  static Immortal<Guarded<Watches>> all;
+  return *all;
+}
+[[maybe_unused]] const bool watches_are_made = made_at_load(watches);
+
+// The thread, for one manager.
+void watch(Watched* own, LinePtr bell_line) {
+  CallLine& line = *bell_line->line;
+  while (true) {
+    const std::uint32_t rings = line.bell.load();
+    std::vector<TaskRef> over;
+    bool has_left = false;
+    watches().with([&](Watches& watches) {
+      const auto is_over = [](const TaskRef& call) { return Task::is_over(call->stage()); };
+      for (const TaskRef& call : own->calls) {
+        if (is_over(call)) over.push_back(call);
+      }
+      std::erase_if(own->calls, is_over);
+      has_left = over.empty() && own->calls.empty();
+      if (has_left) std::erase_if(watches.all, [&](const auto& one) { return one.get() == own; });
+    });
+    for (const TaskRef& call : over) static_cast<AsyncCall&>(*call).call_observers();
+    if (has_left) break;
+    over.clear();
+    if (futex_wait_slice(line.bell, rings, Deadline::never())) continue;
+    std::vector<TaskRef> left;
+    watches().with([&](Watches&) { left = own->calls; });
+    for (const TaskRef& call : left) call->look_around();
+  }
+  keep_free(std::move(bell_line));
+}
+
+}  // namespace
+
+bool AsyncCall::want_notice() {
+  check_process();
+  LinePtr spare = take_async_line(hosted());  // without the other lock
+  Watched* begun = nullptr;
+  watches().with([&](Watches& watches) {
+    if (std::exchange(watches.depth, fork_depth) != fork_depth) {
+      for (auto& one : watches.all) static_cast<void>(one.release());  // the parent's
+      watches.all.clear();
+    }
+    const auto at = std::ranges::find_if(
+        watches.all, [&](const auto& one) { return one->server == line_->server; });
+    Watched* own = at == watches.all.end() ? nullptr : at->get();
+    if (own == nullptr) {
+      auto made = std::make_unique<Watched>();
+      made->server = line_->server;
+      made->bell_line = spare->index;
+      own = begun = watches.all.emplace_back(std::move(made)).get();
+    }
+    own->calls.push_back(TaskRef(*this));
+    rings_at(own->bell_line);
+  });
+  if (begun != nullptr) {
+    try {
+      std::thread(watch, begun, std::move(spare)).detach();
+    } catch (const std::system_error& error) {
+      watches().with([&](Watches& watches) {
+        std::erase_if(watches.all, [&](const auto& one) { return one.get() == begun; });
+      });
+      throw SystemError("thread", error.code().value());
+    }
+  } else {
+    keep_free(std::move(spare));
+  }
+  CallLine& line = *line_->line;
+  while (true) {
+    const LineWord now = line.now();
+    if (is_over(stage())) {
+      ring_bell();  // whoever watches finds it
+      return true;
+    }
+    std::uint64_t before = now.bits();
+    if (line.word.compare_exchange_strong(before, now.with(LineWord::observed).bits())) return true;
+  }
+}
+
+TaskRef start_call(const Handle& hosted, HostedCode code, std::span<std::byte> message,
+                   const OutgoingCargo& cargo, const std::type_info& function) {
+  const HostedObject& object = HostedObject::of(hosted.object());
+  if (Server::serves(object)) {
+    throw std::logic_error("kin: inside of the manager's server calls are not asynchronous");
+  }
+  LinePtr line = take_async_line(object);
+  try {
+    send_request(*line, object, code, message, cargo, RequestHead::may_be_withdrawn);
+  } catch (const QueueShutDown&) {
+    complain_server_died(line->connection->state());
+  } catch (...) {
+    keep_free(std::move(line));
+    throw;
+  }
+  return TaskRef(*new AsyncCall(hosted, function, std::move(line)));
+}
+
+}  // namespace kin::detail

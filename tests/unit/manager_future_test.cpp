@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "frame.hpp"
+
+#include <kin/error.hpp>
+#include <kin/future.hpp>
+#include <kin/manager.hpp>
+#include <kin/queue.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+int count_up(int& it) { return ++it; }
+
+// Until somebody puts something into the queue, the server does nothing else.
+void hold_up(int& /*it*/, const kin::Queue<int>& begun, const kin::Queue<int>& go_on) {
+  begun.put(1);
+  static_cast<void>(go_on.get());
+}
+
+}  // namespace
+
+TEST_SUITE("manager future") {
+  using namespace unit;
+
+  TEST_CASE("a call is answered when somebody asks") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    std::vector<kin::Future<int>> futures;
+    for (int i = 0; i < 300; ++i) futures.push_back(number.apply_async(count_up));
+    for (int i = 0; i < 300; ++i) CHECK(futures[static_cast<std::size_t>(i)].get() == i + 1);
+    const auto text = manager.make<std::string>(1000, 'x');
+    CHECK(text.call_async(&std::string::size).get() == 1000);
+    CHECK(text.apply_async([](std::string& it) { return it; }).get() == text.copy());
+    CHECK_THROWS_AS(number.apply_async([](int& /*it*/) { throw std::range_error("no"); }).get(),
+                    std::range_error);
+    // Let go of before they are over.
+    for (int i = 0; i < 300; ++i) static_cast<void>(number.apply_async(count_up));
+    CHECK(number.copy() == 600);
+    CHECK(manager.statistics().clients == 1);
+  }
+
+  TEST_CASE("a call that has not begun can be cancelled") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const kin::Queue<int> begun;
+    const kin::Queue<int> go_on;
+    const auto busy = number.apply_async(hold_up, begun, go_on);
+    static_cast<void>(begun.get());
+    const auto later = number.apply_async(count_up);
+    CHECK(busy.running());
+    CHECK_FALSE(busy.cancel());
+    CHECK_FALSE(later.wait_for(1ms));
+    CHECK(later.cancel());
+    CHECK(later.cancelled());
+    CHECK_THROWS_AS(static_cast<void>(later.get()), kin::CancelledError);
+    go_on.put(1);
+    busy.get();
+    CHECK(number.copy() == 0);
+  }
+
+  TEST_CASE("who wants to be called is called") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const kin::Queue<int> begun;
+    const kin::Queue<int> go_on;
+    std::atomic<int> calls{0};
+    const auto busy = number.apply_async(hold_up, begun, go_on);
+    static_cast<void>(begun.get());
+    const auto later = number.apply_async(count_up);
+    later.add_done_callback([&](const kin::Future<int>& done) { calls += done.get(); });
+    busy.add_done_callback([&](const kin::Future<void>& /*done*/) { calls += 10; });
+    CHECK(calls == 0);
+    go_on.put(1);
+    CHECK(eventually([&] { return calls == 11; }));
+    later.add_done_callback([&](const kin::Future<int>& /*done*/) { calls += 100; });
+    CHECK(eventually([&] { return calls == 111; }));
+  }
+
+  TEST_CASE("when the server dies a call says so") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const kin::Queue<int> begun;
+    const kin::Queue<int> go_on;
+    std::atomic<int> calls{0};
+    const auto busy = number.apply_async(hold_up, begun, go_on);
+    static_cast<void>(begun.get());
+    const auto later = number.apply_async(count_up);
+    later.add_done_callback([&](const kin::Future<int>& /*done*/) { ++calls; });
+    manager.process().kill();
+    CHECK_THROWS_AS(busy.get(), kin::ManagerDied);
+    CHECK_THROWS_AS(static_cast<void>(later.get()), kin::ManagerDied);
+    CHECK(eventually([&] { return calls == 1; }));
+  }
+}
