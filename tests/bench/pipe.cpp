@@ -5,13 +5,15 @@
 // Round trip: 64 bytes there and back through one Pipe, beside the limit of the machine and Python's
 // multiprocessing.Pipe.
 // Large messages: send_bytes() and recv_bytes_into() of 1 MiB, beside a kernel pipe (with its usual and
-// with its largest buffer; the better counts), and beside one memcpy of as much.
+// with its largest buffer; the better counts), and beside one memcpy of as much. And what no pipe in shared
+// memory can be faster than: two processes that do nothing but copy, beside the same kernel pipe.
 // A message of 1 GiB: how much of kin's shared memory it takes.
 // Waking through epoll: two processes that sleep in epoll_wait() on fileno() and answer each other,
 // beside two that do so with eventfds.
 // A thousand pipes: wait_any() over all of them, one of which has a message, beside poll() over as many
 // kernel pipes.
 
+#include "bare_stream.hpp"
 #include "ping_pong.hpp"
 #include "python.hpp"
 #include "rounds.hpp"
@@ -318,16 +320,34 @@ void measure_large_messages(Table& table) {
   Contestant kernel_usual{[&] { return large_messages(usual, messages); }};
   Contestant kernel_largest{[&] { return large_messages(largest, messages); }};
   Contestant memory{[] { return copy(messages); }};
-  bench::take_turns(10, {&kin, &kernel_usual, &memory, &kernel_largest});
+  Contestant bare{[] { return bench::bare_stream(large, messages); }};
+  bench::take_turns(10, {&kin, &kernel_usual, &memory, &kernel_largest, &bare});
   const bool usual_wins = kernel_usual.best < kernel_largest.best;
   const double kernel = usual_wins ? kernel_usual.best : kernel_largest.best;
+  const std::string winner =
+      std::string("pipe with a buffer of ") + (usual_wins ? "64 KiB " : "1 MiB ") + time_of(kernel);
   table.add({.figure = "1 MiB, beside the kernel's pipe",
              .measured = time_of(kin.best),
-             .peer = std::string("pipe with a buffer of ") + (usual_wins ? "64 KiB " : "1 MiB ") +
-                     time_of(kernel),
+             .peer = winner,
              .ratio = kernel / kin.best,
              .want = Table::Want::at_least,
              .limit = 15});
+  table.add({.figure = "1 MiB, the pipe as it is made",
+             .measured = time_of(kin.best),
+             .peer = "pipe with a buffer of 64 KiB " + time_of(kernel_usual.best),
+             .ratio = kernel_usual.best / kin.best});
+  table.add({.figure = "1 MiB, two bare copies at once",
+             .measured = time_of(bare.best),
+             .peer = winner,
+             .ratio = kernel / bare.best});
+  table.add({.figure = "1 MiB, one bare copy",
+             .measured = time_of(memory.best),
+             .peer = winner,
+             .ratio = kernel / memory.best});
+  table.add({.figure = "1 MiB, beside two bare copies",
+             .measured = time_of(kin.best),
+             .peer = "two processes that only copy " + time_of(bare.best),
+             .ratio = bare.best / kin.best});
   table.add({.figure = "1 MiB, beside a copy",
              .measured = time_of(kin.best),
              .peer = "memcpy of 1 MiB " + time_of(memory.best),
