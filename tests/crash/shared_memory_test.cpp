@@ -103,7 +103,6 @@ TEST_SUITE("shared memory") {
         .expected = {"gone when looked for"},
         .possible = {"removed by the tracker"},
         .at = At::every_change,
-        .patience = 30s,  // for another process, that nobody waits for
     };
     crash::prove(scenario);
 
@@ -132,7 +131,6 @@ TEST_SUITE("shared memory") {
         },
         .expected = {"gone"},
         .at = At::every_change,
-        .patience = 30s,
     };
     crash::prove(scenario);
   }
