@@ -82,6 +82,34 @@ TEST_SUITE("robust_lock") {
     CHECK(waiter.answer() == "told");
   }
 
+  TEST_CASE_FIXTURE(LockFrame, "who waits looks around before each slice, and may give up") {
+    struct Enough {};
+    int looks = 0;
+    const auto look = [&] {
+      if (++looks % 3 == 0) throw Enough();
+    };
+    CHECK(lock->lock_until(unit::last_moment(), look) == Found::clean);
+    CHECK(lock->unlock());
+    CHECK(looks == 0);
+    unit::Relative holder([&] {
+      static_cast<void>(lock->lock());
+      while (true) ::pause();
+      return "";
+    });
+    CHECK(unit::eventually([&] { return lock->is_held(); }));
+    // Its end is the deadline: nothing is left to look for.
+    CHECK_FALSE(lock->lock_until(Deadline::after(std::chrono::milliseconds(5)), look));
+    CHECK(looks == 0);
+    CHECK_THROWS_AS(static_cast<void>(lock->lock_until(unit::last_moment(), look)), Enough);
+    CHECK(looks == 3);
+    CHECK_THROWS_AS(RobustGuard(*lock, unit::last_moment(), look, [] {}), Enough);
+    CHECK(looks == 6);
+    holder.end();
+    CHECK(lock->lock_until(unit::last_moment(), look) == Found::owner_died);
+    lock->make_consistent();
+    CHECK(lock->unlock());
+  }
+
   TEST_CASE_FIXTURE(LockFrame, "who waits asleep gets it when it is unlocked") {
     static_cast<void>(lock->lock());
     unit::Relative waiter([&] {
