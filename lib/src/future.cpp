@@ -39,7 +39,10 @@ std::mutex& lock_of(const Task& task) noexcept {
 }  // namespace
 
 Task::Task() noexcept = default;
-Task::~Task() { delete box_.load(); }
+Task::~Task() {
+  delete box_.load();
+  delete observers_.load();
+}
 
 std::span<const std::byte> Task::message(IncomingCargo& /*cargo*/) { return {}; }
 
@@ -57,7 +60,10 @@ void Task::renew() noexcept {
     box_.store(nullptr, std::memory_order_relaxed);
   }
   first_state_.store(none, std::memory_order_relaxed);
-  if (observers_) observers_.reset();
+  if (Observers* observers = observers_.load(std::memory_order_relaxed); observers != nullptr) {
+    delete observers;
+    observers_.store(nullptr, std::memory_order_relaxed);
+  }
 }
 
 bool Task::is_ready() const {
@@ -71,9 +77,10 @@ bool Task::wait(Deadline deadline) {
     if (state == none) return true;
     if (deadline.has_passed()) return false;
     SoftLimit::check();
-    if (state == due && !first_state_.compare_exchange_strong(state, due_and_awaited)) continue;
+    const std::uint32_t now_awaited = state | awaited;
+    if (state != now_awaited && !first_state_.compare_exchange_strong(state, now_awaited)) continue;
     // Who ended it may have died before it said so.
-    if (!futex_wait_slice(first_state_, due_and_awaited, deadline)) look_around();
+    if (!futex_wait_slice(first_state_, now_awaited, deadline)) look_around();
   }
 }
 
@@ -86,12 +93,14 @@ std::uint64_t Task::observe(Observer observer) {
   std::uint64_t number = 0;
   {
     const std::scoped_lock lock(lock_of(*this));
-    if (!observers_) observers_ = std::make_unique<Observers>();
-    number = ++observers_->last_number;
-    observers_->waiting.push_back({number, std::move(observer)});
+    Observers* all = observers_.load(std::memory_order_relaxed);
+    if (all == nullptr) observers_.store(all = new Observers);
+    number = ++all->last_number;
+    all->waiting.push_back({number, std::move(observer)});
   }
   try {
-    if (!want_notice()) call_observers();
+    // The first one is not called here: it has a thread of its own.
+    if (!want_notice()) call_later_observers();
   } catch (...) {
     unobserve(number);
     throw;
@@ -102,16 +111,18 @@ std::uint64_t Task::observe(Observer observer) {
 void Task::unobserve(std::uint64_t number) noexcept {
   Observer unwanted;  // destroyed without the lock
   const std::scoped_lock lock(lock_of(*this));
-  if (!observers_) return;
-  for (auto& one : observers_->waiting) {
+  Observers* const all = observers_.load(std::memory_order_relaxed);
+  if (all == nullptr) return;
+  for (auto& one : all->waiting) {
     if (one.number == number) unwanted = std::move(one.call);
   }
-  std::erase_if(observers_->waiting, [&](const auto& one) { return one.number == number; });
+  std::erase_if(all->waiting, [&](const auto& one) { return one.number == number; });
 }
 
-void Task::call_first(Observer observer) {
+void Task::call_first(FirstObserver observer) {
   first_ = std::move(observer);
-  first_state_.store(due);
+  // SYNC first: relaxed, as nobody knows the task yet; what queues it publishes both.
+  first_state_.store(due, std::memory_order_relaxed);
   try {
     if (!want_notice()) call_observers();
   } catch (...) {
@@ -122,19 +133,19 @@ void Task::call_first(Observer observer) {
 
 void Task::drop_observers() noexcept {
   std::unique_ptr<Observers> unwanted;  // destroyed without the lock
-  Observer first;
   {
     const std::scoped_lock lock(lock_of(*this));
-    unwanted = std::move(observers_);
-    first = std::move(first_);
-    first_state_.store(none);
+    unwanted.reset(observers_.exchange(nullptr));
   }
+  first_ = nullptr;
+  first_state_.store(none);
   forget_notice();
 }
 
-void Task::call_logged(Observer& observer) const noexcept {
+template <typename Call>
+void Task::call_logged(Call&& call) const noexcept {
   try {
-    observer();
+    call();
   } catch (const std::exception& error) {
     log(LogLevel::error, "a callback of " + name() + " threw: " + error.what());
   } catch (...) {
@@ -143,27 +154,29 @@ void Task::call_logged(Observer& observer) const noexcept {
 }
 
 void Task::call_observers() noexcept {
+  const std::uint32_t state = first_state_.load();
+  if ((state & due) != 0 && (first_state_.fetch_or(taken) & taken) == 0) {
+    call_logged([this] { first_(*this); });
+    first_ = nullptr;  // what it captured is gone when others see that the task is over
+    if ((first_state_.exchange(none) & awaited) != 0) futex_wake(first_state_, INT_MAX);
+  }
+  // Who adds one looks at the first behind that: so it is seen here, or called there.
+  if (observers_.load() != nullptr) call_later_observers();
+}
+
+void Task::call_later_observers() noexcept {
   while (true) {
     Observer next;
-    bool is_first = false;
     {
       const std::scoped_lock lock(lock_of(*this));
-      if (first_) {
-        next = std::move(first_);
-        is_first = true;
-      } else if (first_state_.load() != none) {
-        return;  // another thread is calling the first, and then calls these: not before it
-      } else if (observers_ && !observers_->waiting.empty()) {
-        next = std::move(observers_->waiting.front().call);
-        observers_->waiting.erase(observers_->waiting.begin());
-      } else {
-        return;
-      }
+      // Another thread calls the first, and then calls these: not before it.
+      if (first_state_.load() != none) return;
+      Observers* const all = observers_.load(std::memory_order_relaxed);
+      if (all == nullptr || all->waiting.empty()) return;
+      next = std::move(all->waiting.front().call);
+      all->waiting.erase(all->waiting.begin());
     }
     call_logged(next);
-    if (is_first && first_state_.exchange(none) == due_and_awaited) {
-      futex_wake(first_state_, INT_MAX);
-    }
   }
 }
 

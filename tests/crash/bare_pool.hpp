@@ -130,9 +130,7 @@ class BarePool {
   void bury() {
     kin::detail::end_tasks_if(memory_, TaskState::died,
                               [](TaskWord word) { return word.is_workers(); });
-    for (std::uint32_t i = 0; wishes_.is_observed && i < count_; ++i) {
-      put_hint(memory_.notices(), kin::detail::TaskHint::to(slot(i), slot(i).generation));
-    }
+    is_buried_ = true;
   }
 
   /// How many tasks ended by the death of their worker, and why it died.
@@ -181,25 +179,21 @@ class BarePool {
     }
   }
 
-  /// Throws unless there is a notice of each task.
+  /// Throws unless there is a notice of each task: no more than one, and where there is none, somebody was
+  /// asked to look at that task. (When the pool is buried all are looked at.)
   void require_notices() {
-    kin::detail::shut_down_hints(memory_.notices());
+    kin::detail::NoticeBoard& board = memory_.state().notices;
+    const bool was_asked = board.was_asked();
     std::vector<int> notices(count_);
-    try {
-      while (true) {
-        kin::detail::get_hint(
-            memory_.notices(),
-            [&](kin::detail::TaskHint hint) {
-              require(hint.generation == 1, "a notice of another life");
-              ++notices.at(static_cast<std::size_t>(&hint.slot() - &slot(0)));
-            },
-            kin::detail::Deadline::never());
-      }
-    } catch (const kin::QueueShutDown&) {  // NOLINT(bugprone-empty-catch): that was all
-    }
+    board.take_all([&](TaskSlot& over) {
+      require(over.now().is_over(), "a notice of a task that is not over");
+      ++notices.at(static_cast<std::size_t>(&over - &slot(0)));
+      return true;
+    });
     for (std::uint32_t i = 0; i < count_; ++i) {
-      require(notices[i] >= 1, "no notice of task " + std::to_string(i));
-      require(notices[i] <= 4, "too many notices of task " + std::to_string(i));
+      const bool is_untold = is_buried_ || (was_asked && slot(i).untold == slot(i).generation);
+      require(notices[i] == 1 || is_untold, "no notice of task " + std::to_string(i));
+      require(notices[i] <= 1, "two notices of task " + std::to_string(i));
     }
   }
 
@@ -208,6 +202,7 @@ class BarePool {
     Ranges ranges = memory_around(memory_.tasks());
     ranges.push_back(std::as_bytes(std::span(&slot(0), count_)));
     ranges.push_back(std::as_bytes(memory_.state().seats()));
+    ranges.push_back(std::as_bytes(std::span(&memory_.state().notices, 1)));
     return ranges;
   }
 
@@ -251,6 +246,7 @@ class BarePool {
   Wishes wishes_;
   std::optional<kin::Queue<int>> cargo_;
   std::uint32_t count_ = 0;
+  bool is_buried_ = false;
 };
 
 /// One that is made anew for each round, when those that died in the round before are swept.

@@ -16,9 +16,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <exception>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -86,21 +84,34 @@ TEST_SUITE("pool end") {
     CHECK(called == 1);
   }
 
-  TEST_CASE("a notice of the life before of a slot ends nothing") {
+  TEST_CASE(
+      "who dies behind the end of its task has its callback called, who lives calls it itself") {
     const Frame frame;
-    kin::Pool pool(1);
-    const kin::Queue<int> answers;
-    std::atomic<int> called = 0;
-    const kin::Future<int> future = pool.apply_async(
-        {.callback = [&](int) { ++called; }},
-        [](const kin::Queue<int>& queue) { return queue.get(); }, answers);
-    auto& task = static_cast<kin::detail::PoolTask&>(*future.task_ref());
-    CHECK_FALSE(task.take_self(task.slot().generation - 1));
-    CHECK(task.awaits_notice());
-    answers.put(7);
-    CHECK(future.get() == 7);
-    CHECK(called == 1);
-    CHECK_FALSE(task.awaits_notice());
+    kin::Pool pool(2);
+    struct One {
+      std::atomic<int> called = 0;
+      kin::Future<int> future;
+      pid_t worker = 0;
+    };
+    One lives;
+    One dies;
+    for (One* one : {&lives, &dies}) {
+      one->future =
+          pool.apply_async({.callback = [one](int) { ++one->called; }}, wait_for_signal, 1);
+      REQUIRE(eventually([&] { return one->future.running(); }));
+      // As if it had come to the end of the task, and not to its notice.
+      kin::detail::TaskSlot& slot = slot_of(one->future);
+      one->worker = pool.worker_pids()[slot.now().seat()];
+      slot.result_length = sizeof(int);
+      slot.word = slot.now().with(TaskState::finished).bits();
+    }
+    ::kill(dies.worker, SIGKILL);
+    CHECK(eventually([&] { return dies.called == 1; }));
+    CHECK(dies.future.wait_for(patience));
+    CHECK(lives.called == 0);
+    ::kill(lives.worker, SIGKILL);
+    CHECK(eventually([&] { return lives.called == 1; }));
+    CHECK(dies.called == 1);
   }
 
   TEST_CASE("callbacks are called when the nursery is killed, though nobody waits") {
@@ -220,75 +231,5 @@ TEST_SUITE("pool end") {
     kin::ThreadPool pool(1);
     const Frame frame;  // makes the arena
     CHECK(pool.apply(::abs, -1) == 1);
-  }
-
-  // Takes what is left of the arena, down to the smallest cells.
-  class FullArena {
-   public:
-    FullArena() {
-      for (std::size_t size = std::size_t{1} << 30; size > 65536; size /= 2) take_all(size);
-      for (std::size_t size = 65536; size != 0; size -= 8) take_all(size);  // cells of each size
-    }
-    ~FullArena() {
-      for (kin::detail::Place& place : places_) kin::detail::Heap::free_from(place);
-    }
-    FullArena(const FullArena&) = delete;
-    FullArena& operator=(const FullArena&) = delete;
-
-   private:
-    void take_all(std::size_t size) {
-      try {
-        while (true) kin::detail::Heap::allocate_into(places_.emplace_back(), size);
-      } catch (const std::bad_alloc&) {
-        places_.pop_back();
-      }
-    }
-
-    std::deque<kin::detail::Place> places_;
-  };
-
-  TEST_CASE("callbacks are called though there was no memory for the notices") {
-    if (!support::is_again()) {
-      CHECK(support::again("callbacks are called though there was no memory for the notices",
-                           "33554432") == "");
-      return;
-    }
-    const Frame frame;
-    constexpr int calls = 3000;
-    const crash::SharedPage<std::atomic<bool>> goes_on;
-    std::atomic<bool> may_call = false;
-    std::atomic<int> called = 0;
-    kin::Pool pool(1);
-    struct GoOn {
-      std::atomic<bool>& may_call;
-      ~GoOn() { now(); }
-      void now() const {
-        may_call = true;
-        may_call.notify_all();
-      }
-    };
-    const GoOn go_on{may_call};
-    std::vector<kin::Future<int>> all;
-    // The worker waits until nothing is left, and the first callback until all others are owed.
-    all.push_back(
-        pool.apply_async({.callback = [&](int) { may_call.wait(false); }}, [page = &*goes_on] {
-          while (!page->load()) ::usleep(1000);
-          return 0;
-        }));
-    for (int i = 1; i < calls; ++i) {
-      all.push_back(pool.apply_async({.callback = [&](int) { ++called; }}, ::abs, -i));
-    }
-    {
-      const FullArena full;
-      goes_on->store(true);
-      for (int i = 1; i < calls; ++i) {
-        REQUIRE(
-            eventually([&] { return slot_of(all[static_cast<std::size_t>(i)]).now().is_over(); }));
-      }
-      go_on.now();
-      CHECK(eventually([&] { return called == calls - 1; }));
-    }
-    CHECK(pool.apply(::abs, -7) == 7);
-    CHECK(pool.statistics().workers[0].restarts == 0);
   }
 }

@@ -159,15 +159,15 @@ class Future {
   /// For callbacks: uses the result of a call that finished, though not all who wait were told.
   template <typename Use>
     requires(!is_void)
-  void with_ended(Use& use) const {
+  static void use_ended(detail::Task& task, Use& use) {
     if constexpr (Plain<Value>) {
       // Read again by whoever asks, which is less work than to keep it for them.
-      if (task().box() == nullptr && task().is_message()) {
-        use(detail::read_result<Value>(task()));
+      if (task.box() == nullptr && task.is_message()) {
+        use(detail::read_result<Value>(task));
         return;
       }
     }
-    use(read());
+    use(Future(detail::TaskRef(task)).read());
   }
   /// For the parts of kin that wait for several.
   [[nodiscard]] const detail::TaskRef& task_ref() const noexcept { return task_; }

@@ -287,21 +287,24 @@ class BasicPool {
     auto gathered = gather<Engine, typename Chunks::Item>(std::forward<Range>(items));
     const std::size_t size =
         chunk_size_for(options.chunk_size, gathered.size(), engine().workers());
+    // Workers begin with the first chunk while the others are made; unless somebody has to be told of each.
+    const bool is_observed = options.progress || options.callback || options.error_callback;
     std::vector<TaskRef> tasks;
     tasks.reserve(gathered.size() / size + 1);
     for (std::size_t at = 0; at < gathered.size(); at += size) {
       tasks.push_back(chunks.hold(gathered.part(at, std::min(size, gathered.size() - at))));
+      if (!is_observed) engine().queue(*tasks.back());
     }
     follow(options.progress, tasks, gathered.size(), size);
-    const std::vector<TaskRef> queued = tasks;
+    const std::vector<TaskRef> held = is_observed ? tasks : std::vector<TaskRef>();
     const TaskRef map(*new MapTask<Chunks>(std::move(tasks), gathered.size()));
     if (options.callback || options.error_callback) {
       call_back<ListOf<R>>(map, options.callback, options.error_callback);
     }
     try {
-      for (const TaskRef& task : queued) engine().queue(*task);
+      for (const TaskRef& task : held) engine().queue(*task);
     } catch (...) {
-      for (const TaskRef& task : queued) task->drop_observers();
+      for (const TaskRef& task : held) task->drop_observers();
       map->drop_observers();
       throw;
     }

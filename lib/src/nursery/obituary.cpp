@@ -17,8 +17,8 @@ bool has_task(const TaskWord& word, std::uint16_t seat) {
 void end(PoolMemory& memory, TaskSlot& task, const WorkerDeath& death) {
   const std::uint32_t generation = task.now().generation();
   task.death.pid.store(death.pid);
-  task.death.exit_code.store(death.exit_code);
-  task.out_of_memory.store(death.out_of_memory ? 1 : 0);
+  task.death.exit_code.store(static_cast<std::int16_t>(death.exit_code));
+  task.death.out_of_memory.store(death.out_of_memory ? 1 : 0);
   end_task_if(memory, task, generation, TaskState::died,
               [&](TaskWord word) { return word.state() == TaskState::running; });
   end_task_if(memory, task, generation, TaskState::over_limit, [&](TaskWord word) {
@@ -43,7 +43,7 @@ void settle(PoolMemory& memory, const WorkerDeath& death) {
   if (!is_same || !has_task(now, death.seat)) {
     // It may have died between the end of the task and its notice.
     if (is_same && now.is_over() && now.has(TaskWord::observed)) {
-      send_notice(memory, TaskHint::to(*task, now.generation()));
+      memory.state().notices.post_for_dead(*task, now.generation());
     }
     seat.current.store(nullptr);
     return;

@@ -60,8 +60,7 @@ std::byte* allocate_zeroed(Place& place, std::size_t size) {
 
 }  // namespace
 
-PoolMemory::PoolMemory(std::uint32_t seats)
-    : tasks_claim(make_channel({})), notices_claim(make_channel({})) {
+PoolMemory::PoolMemory(std::uint32_t seats) : tasks_claim(make_channel({})) {
   state_claim = make_object(ObjectKind::pool, sizeof(PoolState), [&](Object& object) {
     auto& pool = static_cast<PoolState&>(object);
     pool.seat_count = seats;
@@ -114,15 +113,6 @@ void put_hint(ByteChannel& channel, TaskHint hint) {
   put(channel, std::as_bytes(std::span(&hint, 1)), {}, line, Deadline::never());
 }
 
-void send_notice(PoolMemory& memory, TaskHint hint) noexcept {
-  try {
-    put_hint(memory.notices(), hint);
-  } catch (...) {
-    // If killed before this: as before the notice.
-    memory.state().owes_notices.store(1);
-  }
-}
-
 void shut_down_hints(ByteChannel& channel) {
   NoLine line;
   shut_down(channel, line);
@@ -141,9 +131,9 @@ bool get_hint(ByteChannel& channel, FunctionRef<void(TaskHint)> take, Deadline d
 bool end_task(PoolMemory& memory, TaskSlot& slot, TaskWord from, TaskState to) {
   std::uint64_t before = from.bits();
   if (!slot.word.compare_exchange_strong(before, from.with(to).bits())) return false;
-  // If killed here: who sleeps looks again at the end of its slice; the nursery repeats the notice.
+  // If killed here: who sleeps looks again at the end of its slice; the nursery sees to the notice.
   if (from.has(TaskWord::awaited)) futex_wake(slot.sleepers_word(), INT_MAX);
-  if (from.has(TaskWord::observed)) send_notice(memory, TaskHint::to(slot, from.generation()));
+  if (from.has(TaskWord::observed)) memory.state().notices.post(slot);
   return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "channel/byte_channel.hpp"
 #include "memory/object.hpp"
+#include "nursery/notice_board.hpp"
 #include "nursery/task_slot.hpp"
 #include "waiting/futex.hpp"
 
@@ -79,8 +80,7 @@ struct PoolState : Object {
   // ask for it again takes longer than many a map. A block that a task names as well is the task's.
   std::array<Place, most_spares> spares;
   std::atomic<std::uint32_t> block_count;
-  // Whoever had no memory for a notice; the parent's own thread looks at all tasks then, and clears it.
-  std::atomic<std::uint32_t> owes_notices;
+  NoticeBoard notices;                            // of observed tasks that are over
   std::array<std::atomic<char>, 512> why_broken;  // a worker whose initializer threw
 
   [[nodiscard]] std::span<Seat> seats() const noexcept {
@@ -98,11 +98,10 @@ struct PoolState : Object {
   }
 };
 
-/// A pool's shared memory as one process has it: the state and the two queues.
+/// A pool's shared memory as one process has it: the state and the queue of tasks.
 struct PoolMemory {
   std::shared_ptr<Claim> state_claim;
   std::shared_ptr<Claim> tasks_claim;
-  std::shared_ptr<Claim> notices_claim;
 
   explicit PoolMemory(std::uint32_t seats);
 
@@ -112,10 +111,6 @@ struct PoolMemory {
   /// TaskHints to those who take tasks.
   [[nodiscard]] ByteChannel& tasks() const noexcept {
     return static_cast<ByteChannel&>(tasks_claim->object());
-  }
-  /// TaskHints of observed tasks that are over, to the parent.
-  [[nodiscard]] ByteChannel& notices() const noexcept {
-    return static_cast<ByteChannel&>(notices_claim->object());
   }
 };
 
@@ -127,8 +122,6 @@ std::byte* take_block(PoolState& pool, Place& place, std::size_t size);
 void give_back_block(PoolState& pool, Place& place);
 
 void put_hint(ByteChannel& channel, TaskHint hint);
-/// Tells the parent that an observed task is over. Where there is no memory for that, it finds out by itself.
-void send_notice(PoolMemory& memory, TaskHint hint) noexcept;
 void shut_down_hints(ByteChannel& channel);
 /// Takes one; calls `take` with it before that is committed. False when the time is up. Throws
 /// QueueShutDown.

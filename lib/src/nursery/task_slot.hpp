@@ -98,7 +98,7 @@ struct alignas(64) TaskSlot {
   std::uint32_t soft_limit;   // milliseconds, 0: none
   std::uint32_t hard_limit;
   std::atomic<std::uint32_t> retries;  // how often it may run again when its worker dies
-  std::uint32_t generation;            // the parent's copy
+  std::uint32_t generation;            // the parent's copy; never 0
 
   alignas(64) std::array<std::byte, arguments_size> arguments;
 
@@ -106,14 +106,18 @@ struct alignas(64) TaskSlot {
   alignas(64) std::atomic<std::uint64_t> result_length;
   Place result_block;
   Owned<Cargo> result_cargo;
-  std::atomic<std::uint64_t> progress;  // items of a chunk that are done
+  std::atomic<std::uint32_t> progress;   // items of a chunk that are done
+  std::atomic<std::uint32_t> next_over;  // of those on the NoticeBoard
   // How its worker ended, when it is over by that; the nursery's.
   struct Death {
     std::atomic<std::int32_t> pid;
-    std::atomic<std::int32_t> exit_code;
+    std::atomic<std::int16_t> exit_code;
+    std::atomic<std::uint16_t> out_of_memory;  // the kernel had just killed somebody for memory
   } death;
-  std::atomic<std::uint32_t> out_of_memory;  // the kernel had just killed somebody for memory
-  std::atomic<std::uint32_t> number;         // which of the pool's it is; the parent's
+  std::atomic<std::uint32_t> number;  // which of the pool's it is; the parent's
+  // The generation of which the parent is perhaps not told, as its worker died too early; the nursery's.
+  // 0: none.
+  std::atomic<std::uint32_t> untold;
   alignas(16) std::array<std::byte, result_size> result;
 
   [[nodiscard]] TaskWord now() const noexcept { return TaskWord(word.load()); }
@@ -135,13 +139,17 @@ struct TaskHint {
   std::uint32_t place;  // units from the arena's beginning
 
   static TaskHint to(const TaskSlot& slot, std::uint32_t generation) noexcept {
-    const auto* address = reinterpret_cast<const std::byte*>(&slot);
-    return {generation, static_cast<std::uint32_t>(
-                            static_cast<std::size_t>(address - arena().all.data()) / unit)};
+    return {generation, place_of(slot)};
   }
-  [[nodiscard]] TaskSlot& slot() const noexcept {
+  static std::uint32_t place_of(const TaskSlot& slot) noexcept {
+    const auto* address = reinterpret_cast<const std::byte*>(&slot);
+    return static_cast<std::uint32_t>(static_cast<std::size_t>(address - arena().all.data()) /
+                                      unit);
+  }
+  static TaskSlot& slot_at(std::uint32_t place) noexcept {
     return *reinterpret_cast<TaskSlot*>(arena().all.data() + std::size_t{place} * unit);
   }
+  [[nodiscard]] TaskSlot& slot() const noexcept { return slot_at(place); }
 };
 
 }  // namespace kin::detail

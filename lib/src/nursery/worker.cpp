@@ -14,10 +14,12 @@
 #include <kin/detail/channel.hpp>
 #include <kin/error.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <limits>
 
 #include <stdio_ext.h>
 #include <unistd.h>
@@ -154,7 +156,8 @@ class Worker {
         of_result = false;
       }
     }
-    ::_exit(1);  // not even for that: the nursery tells
+    // Not even for that. Nothing at all stands for it, and needs none.
+    TaskContext(task).give({}, {});
   }
 
   // The function returned; what it returned can't be sent.
@@ -175,7 +178,11 @@ class Worker {
     TaskWord now = task.now();
     while (now.state() == TaskState::running) {
       // If killed before this: the task was never done. Behind it: it is, whatever becomes of us.
-      if (end_task(memory_, task, now, state)) return;
+      if (end_task(memory_, task, now, state)) {
+        // If killed before this: the nursery asks the parent to look whether it was told.
+        if (now.has(TaskWord::observed)) seat_.current.store(nullptr, std::memory_order_release);
+        return;
+      }
       now = task.now();
     }
     // Somebody has decided that this worker dies for the task. Not to take another one:
@@ -263,7 +270,8 @@ bool TaskContext::keeps_progress() const noexcept {
 }
 
 void TaskContext::next_item(std::size_t done) noexcept {
-  slot_.progress.store(done);
+  constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+  slot_.progress.store(static_cast<std::uint32_t>(std::min(done, most)));
   // Each item has the whole time.
   if (own_seat != nullptr && has_limits()) {
     const std::int64_t now = Deadline::now();

@@ -114,28 +114,6 @@ void WorkerPool::look_after_nursery() {
   bury_tasks();
 }
 
-// All that are over, and whose observers were not called.
-std::vector<TaskHint> WorkerPool::owed_notices() {
-  std::vector<TaskHint> owed;
-  {
-    const std::scoped_lock lock(mutex_);
-    for (std::size_t block = 0; block < blocks_.size(); ++block) {
-      const std::size_t size = state().slots(block).size();
-      for (std::size_t i = 0; i < size; ++i) {
-        const PoolTask& task = blocks_[block][i];
-        if (!task.awaits_notice() || !task.slot().now().is_over()) continue;
-        owed.push_back(TaskHint::to(task.slot(), task.slot().generation));
-      }
-    }
-  }
-  return owed;
-}
-
-// Notices that a worker, or the nursery, did not come to send before it died.
-void WorkerPool::repeat_notices() {
-  for (const TaskHint hint : owed_notices()) send_notice(memory_, hint);
-}
-
 // The nursery is dead; what it left undone ends here.
 void WorkerPool::bury_tasks() {
   const std::scoped_lock lock(ending_);
@@ -145,7 +123,7 @@ void WorkerPool::bury_tasks() {
   is_over_.store(true);
   end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
                [](TaskWord word) { return word.is_workers(); });
-  repeat_notices();
+  state().notices.ask_to_look();  // for those that nobody came to post
   clear_aside();
 }
 

@@ -26,27 +26,32 @@ void Notices::run(const std::atomic<bool>& is_left) {
   thread_id_.store(std::this_thread::get_id());
   try {
     while (!is_left.load()) {
-      TaskHint hint{};
-      const auto take = [&](TaskHint taken) { hint = taken; };
-      const auto slice = std::chrono::nanoseconds(slice_nanoseconds);
-      // Notices mostly come many at a time; then nobody asks for the time of day.
-      if (get_hint(memory_.notices(), take, Deadline::passed()) ||
-          get_hint(memory_.notices(), take, Deadline::after(slice))) {
-        on_notice_(hint);
-      } else {
-        on_pause_();
+      const bool is_last = board_.is_shut();
+      if (take_all(is_left)) continue;
+      if (is_last) return calls_.on_pause();
+      if (!board_.wait(Deadline::after(std::chrono::nanoseconds(slice_nanoseconds)))) {
+        calls_.on_pause();
       }
     }
-  } catch (const QueueShutDown&) {
-    on_pause_();  // the pool has ended: for the last time
   } catch (const std::exception& error) {
     log(LogLevel::error, std::string("a pool calls no callbacks any more: ") + error.what());
   }
 }
 
+// False when there was nothing. Nothing of the pool's is touched when the thread was left.
+bool Notices::take_all(const std::atomic<bool>& is_left) {
+  const bool was_asked = board_.was_asked();
+  const bool had_some = board_.take_all([&](TaskSlot& slot) {
+    calls_.on_notice(slot);
+    return !is_left.load(std::memory_order_relaxed);
+  });
+  if (was_asked && !is_left.load()) calls_.on_request();
+  return had_some || was_asked;
+}
+
 void Notices::end() {
   has_ended_ = true;
-  shut_down_hints(memory_.notices());
+  board_.shut();
   if (!thread_.joinable()) return;
   if (is_here()) {
     is_left_->store(true);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/function_ref.hpp"
-#include "nursery/pool_state.hpp"
+#include "nursery/notice_board.hpp"
 
 #include <kin/detail/callback.hpp>
 
@@ -16,10 +16,12 @@ namespace kin::detail {
 /// who wants one.
 class Notices {
  public:
-  /// `on_notice` is called for each task that is over and was observed, `on_pause` when there was none for
-  /// a while, and at the end.
-  Notices(PoolMemory& memory, Callback<void(TaskHint)> on_notice, Callback<void()> on_pause)
-      : memory_(memory), on_notice_(std::move(on_notice)), on_pause_(std::move(on_pause)) {}
+  struct Calls {
+    Callback<void(TaskSlot&)> on_notice;  // for each task that is over and was observed
+    Callback<void()> on_request;          // somebody wants all tasks to be looked at
+    Callback<void()> on_pause;            // there was none for a while; and at the end
+  };
+  Notices(NoticeBoard& board, Calls calls) : board_(board), calls_(std::move(calls)) {}
   ~Notices() = default;
   Notices(const Notices&) = delete;
   Notices& operator=(const Notices&) = delete;
@@ -35,10 +37,10 @@ class Notices {
 
  private:
   void run(const std::atomic<bool>& is_left);
+  bool take_all(const std::atomic<bool>& is_left);
 
-  PoolMemory& memory_;
-  Callback<void(TaskHint)> on_notice_;
-  Callback<void()> on_pause_;
+  NoticeBoard& board_;
+  Calls calls_;
   bool has_ended_ = false;
   // Set when the thread is left to itself, by itself: it must not touch this any more.
   std::shared_ptr<std::atomic<bool>> is_left_ = std::make_shared<std::atomic<bool>>(false);

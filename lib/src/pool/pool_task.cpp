@@ -17,6 +17,7 @@
 #include <kin/error.hpp>
 
 #include <cstring>
+#include <new>
 
 namespace kin::detail {
 
@@ -51,11 +52,12 @@ bool PoolTask::wait_until_over(Deadline deadline) {
     SoftLimit::check();
     waiting.look_around();
     std::uint64_t before = now.bits();
-    const TaskWord awaited = now.with(TaskWord::awaited);
-    if (before != awaited.bits() && !slot_->word.compare_exchange_strong(before, awaited.bits())) {
+    const TaskWord now_awaited = now.with(TaskWord::awaited);
+    if (before != now_awaited.bits() &&
+        !slot_->word.compare_exchange_strong(before, now_awaited.bits())) {
       continue;
     }
-    if (!futex_wait_slice(slot_->sleepers_word(), awaited.low(), deadline)) {
+    if (!futex_wait_slice(slot_->sleepers_word(), now_awaited.low(), deadline)) {
       pool_->look_after_nursery();
     }
   }
@@ -104,6 +106,7 @@ std::exception_ptr PoolTask::failure() {
     case TaskState::failed: {
       IncomingCargo cargo;
       const std::span<const std::byte> bytes = message(cargo);
+      if (bytes.empty()) return std::make_exception_ptr(std::bad_alloc());  // and none to say so
       InArchive in(bytes, cargo);
       return decode_exception(in);
     }
@@ -131,43 +134,55 @@ std::exception_ptr PoolTask::death() const {
     text += " ended with exit code " + std::to_string(code);
   }
   text += " while it ran " + name();
-  if (slot_->out_of_memory.load() != 0) {
+  if (slot_->death.out_of_memory.load() != 0) {
     text += "; the kernel had just killed a process to have its memory, probably this one";
   }
   text += ". The pool goes on; with the option `retries` such a task runs again";
   return std::make_exception_ptr(WorkerDied(text, pid, code));
 }
 
-void PoolTask::refer_to_self() noexcept {
-  TaskRef self(*this);
-  std::uint64_t nobody = 0;
-  const std::uint64_t life = (std::uint64_t{slot_->generation} << 1) | 1;
-  if (self_.compare_exchange_strong(nobody, life)) self.release();
-}
-
-TaskRef PoolTask::take_self(std::uint32_t generation) noexcept {
-  std::uint64_t life = (std::uint64_t{generation} << 1) | 1;
-  return self_.compare_exchange_strong(life, 0) ? TaskRef::adopt(*this) : TaskRef();
+TaskRef PoolTask::take_notice() noexcept {
+  return notice_.exchange(came) == wanted ? TaskRef::adopt(*this) : TaskRef();
 }
 
 bool PoolTask::want_notice() {
   pool_->check_process();
   pool_->start_notices();  // first: without the thread nobody would let go of the task again
-  refer_to_self();
+  TaskRef self(*this);
+  std::uint32_t before = unwanted;
+  const bool is_first = notice_.compare_exchange_strong(before, wanted);
+  if (is_first) self.release();
+  if (before == came) return false;
   while (true) {
     const TaskWord now = slot_->now();
     if (now.is_over()) {
+      // It is on its way. Or whoever was first is here as well, and calls the observers.
+      if (now.has(TaskWord::observed) || !is_first) return true;
       forget_notice();
       return false;
     }
-    std::uint64_t before = now.bits();
-    if (slot_->word.compare_exchange_strong(before, now.with(TaskWord::observed).bits())) {
+    const TaskWord observed = now.with(TaskWord::observed);
+    if (now.state() == TaskState::held) {
+      // Nobody else knows it yet.
+      slot_->word.store(observed.bits(), std::memory_order_relaxed);
       return true;
     }
+    std::uint64_t word = now.bits();
+    if (slot_->word.compare_exchange_strong(word, observed.bits())) return true;
   }
 }
 
-void PoolTask::forget_notice() noexcept { static_cast<void>(take_self(slot_->generation)); }
+void PoolTask::forget_notice() noexcept {
+  std::uint32_t before = wanted;
+  if (notice_.compare_exchange_strong(before, unwanted)) static_cast<void>(TaskRef::adopt(*this));
+}
+
+void PoolTask::renew() noexcept {
+  Task::renew();
+  if (notice_.load(std::memory_order_relaxed) != unwanted) {
+    notice_.store(unwanted, std::memory_order_relaxed);
+  }
+}
 
 void PoolTask::dispose() noexcept {
   if (!pool_->is_own_process()) return;

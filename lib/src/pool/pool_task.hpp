@@ -35,14 +35,12 @@ class PoolTask final : public Task {
 
   // The pool's.
   using Task::call_observers;
-  using Task::renew;
   PoolTask* next_free = nullptr;
   const std::type_info* function = &typeid(void);
-  /// From here on a notice is awaited, and the task refers to itself.
-  void refer_to_self() noexcept;
-  /// No longer: that reference, if there was one in this life of the slot.
-  [[nodiscard]] TaskRef take_self(std::uint32_t generation) noexcept;
-  [[nodiscard]] bool awaits_notice() const noexcept { return self_.load() != 0; }
+  /// Its notice has come: the reference that the task had to itself, if it awaited that.
+  [[nodiscard]] TaskRef take_notice() noexcept;
+  /// As a new one, for the next use.
+  void renew() noexcept;
   TaskRef lent;  // what the worker reads besides: a task that is held
 
  private:
@@ -51,8 +49,9 @@ class PoolTask final : public Task {
   void dispose() noexcept override;
   [[nodiscard]] std::exception_ptr death() const;
 
-  // 0, or {generation, 1}: a notice of a life before does not fit.
-  std::atomic<std::uint64_t> self_{0};
+  // Whether the task is observed, and as long as that is awaited refers to itself.
+  enum Notice : std::uint32_t { unwanted, wanted, came };
+  std::atomic<std::uint32_t> notice_{unwanted};
   WorkerPool* pool_ = nullptr;
   TaskSlot* slot_ = nullptr;
 };

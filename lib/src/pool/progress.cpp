@@ -52,9 +52,8 @@ void follow(Callback<void(const Progress&)>& progress, std::span<const TaskRef> 
   followed->now.total = items;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     const std::size_t size = std::min(size_of_each, items - i * size_of_each);
-    chunks[i]->call_first([followed, size, task = chunks[i]]() mutable {
-      const bool failed = task->stage() != Task::Stage::finished;
-      task = TaskRef();
+    chunks[i]->call_first([followed, size](Task& chunk) {
+      const bool failed = chunk.stage() != Task::Stage::finished;
       const std::scoped_lock lock(followed->mutex);
       Progress& now = followed->now;
       now.done += size;

@@ -46,8 +46,9 @@ WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
       memory_(static_cast<std::uint32_t>(settings.workers)),
       bell_(
           away_from_stdio(UniqueFd(checked("eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))))),
-      notices_(
-          memory_, [this](TaskHint hint) { take_notice(hint); }, [this] { look_around(); }) {
+      notices_(state().notices, {.on_notice = [this](TaskSlot& slot) { call_observers(slot); },
+                                 .on_request = [this] { look_at_all(); },
+                                 .on_pause = [this] { look_around(); }}) {
   start(std::move(settings));
 }
 
@@ -99,6 +100,7 @@ void WorkerPool::add_block() {
   auto tasks = std::make_unique<PoolTask[]>(slots.size());
   for (std::size_t i = slots.size(); i-- > 0;) {
     tasks[i].adopt(*this, slots[i]);
+    slots[i].generation = 1;
     slots[i].number.store(
         static_cast<std::uint32_t>(blocks_.size() * PoolState::largest_block + i));
     tasks[i].next_free = free_;
@@ -138,7 +140,7 @@ void WorkerPool::recycle(PoolTask& task) noexcept {
   if (slot.result_cargo) unload_cargo(slot.result_cargo);
   task.renew();
   // No hint fits from here on: they name the life before.
-  ++slot.generation;
+  if (++slot.generation == 0) ++slot.generation;
   slot.word.store(TaskWord(slot.generation, TaskState::free).bits(), std::memory_order_release);
   std::shared_ptr<ProcessEngine> last;  // let go of without the lock
   const std::scoped_lock lock(mutex_);
@@ -202,7 +204,7 @@ std::byte* WorkerPool::make_arguments(TaskSlot& slot, std::size_t size) {
 }
 
 void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
-  if (!Heap::is_run(size)) return;  // the worker's own business
+  if (size <= TaskSlot::result_size) return;  // it has a place
   const std::scoped_lock lock(blocks_mutex_);
   take_block(state(), slot.result_block, size);
 }
@@ -270,30 +272,31 @@ PoolTask& WorkerPool::task_of(const TaskSlot& slot) noexcept {
   return block[number % PoolState::largest_block];
 }
 
-// The notice may be of a life before, or come twice.
-void WorkerPool::call_observers(TaskHint hint) {
-  PoolTask& task = task_of(hint.slot());
-  if (const TaskRef self = task.take_self(hint.generation)) task.call_observers();
-}
-
 // In the notices' thread, as what follows.
-void WorkerPool::take_notice(TaskHint hint) {
-  std::shared_ptr<ProcessEngine> alive;
-  if (state().owes_notices.load(std::memory_order_relaxed) != 0) alive = keep_alive();
-  call_observers(hint);
-  if (alive) call_owed_observers();
+void WorkerPool::call_observers(const TaskSlot& slot) {
+  // At the end of a pool one may be called off and buried at once: then its notice comes behind its life.
+  if (!slot.now().is_over()) return;
+  PoolTask& task = task_of(slot);
+  if (const TaskRef self = task.take_notice()) task.call_observers();
 }
 
 void WorkerPool::look_around() {
   const std::shared_ptr<ProcessEngine> alive = keep_alive();
   look_after_nursery();
-  if (state().owes_notices.load() != 0) call_owed_observers();
 }
 
-// Of tasks for whose notices there was no memory.
-void WorkerPool::call_owed_observers() {
-  state().owes_notices.store(0);
-  for (const TaskHint hint : owed_notices()) call_observers(hint);
+// For those of which a dead one did not come to tell. Whoever lives and has ended a task posts it: then it is
+// not to be in use for something else.
+void WorkerPool::look_at_all() {
+  const std::shared_ptr<ProcessEngine> alive = keep_alive();
+  const bool all_are_dead = is_over_.load();
+  for (std::size_t block = 0; block < state().block_count.load(); ++block) {
+    for (const TaskSlot& slot : state().slots(block)) {
+      const TaskWord now = slot.now();
+      if (!now.is_over() || !(all_are_dead || slot.untold.load() == now.generation())) continue;
+      call_observers(slot);
+    }
+  }
 }
 
 // The last of the tasks keeps the pool alive, and may go when its observers were called. Null when it ends

@@ -69,10 +69,9 @@ class WorkerPool {
   [[nodiscard]] PoolTask& task_of(const TaskSlot& slot) noexcept;
   void look_aside() noexcept;
   void clear_aside() noexcept;
-  void call_observers(TaskHint hint);
-  void take_notice(TaskHint hint);
+  void call_observers(const TaskSlot& slot);
   void look_around();
-  void call_owed_observers();
+  void look_at_all();
   [[nodiscard]] std::shared_ptr<ProcessEngine> keep_alive() const;
   void refuse_unless_open() const;
   void change_phase(PoolState::Phase from, PoolState::Phase to) noexcept;
@@ -80,8 +79,6 @@ class WorkerPool {
   bool join_nursery(Deadline deadline);
   void bury_tasks();
   void bury();
-  [[nodiscard]] std::vector<TaskHint> owed_notices();
-  void repeat_notices();
   void wait_for_orphans();
 
   ProcessEngine& engine_;

@@ -158,6 +158,9 @@ LoadedImages::LoadedImages() {
   };
   const std::scoped_lock lock(loader_lock());
   ::dl_iterate_phdr(add, &segments_);
+  // The program comes before its libraries.
+  const auto first_code = std::ranges::find_if(segments_, &Segment::is_code);
+  if (first_code != segments_.end()) program_ = *first_code;
   std::sort(segments_.begin(), segments_.end(),
             [](const Segment& left, const Segment& right) { return left.begin < right.begin; });
 }
@@ -171,8 +174,8 @@ const LoadedImages::Segment* LoadedImages::find(std::uintptr_t address) const no
   return address < segment.end ? &segment : nullptr;
 }
 
-bool LoadedImages::holds(const void* code_address) const noexcept {
-  const Segment* const segment = find(reinterpret_cast<std::uintptr_t>(code_address));
+bool LoadedImages::is_code(std::uintptr_t address) const noexcept {
+  const Segment* const segment = find(address);
   return segment != nullptr && segment->is_code;
 }
 

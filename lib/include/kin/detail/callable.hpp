@@ -37,7 +37,11 @@ class KIN_EXPORT LoadedImages {
  public:
   LoadedImages();
   /// Whether it is code of theirs.
-  [[nodiscard]] bool holds(const void* code_address) const noexcept;
+  [[nodiscard]] bool holds(const void* code_address) const noexcept {
+    const auto address = reinterpret_cast<std::uintptr_t>(code_address);
+    // Mostly it is the program's own.
+    return address - program_.begin < program_.end - program_.begin || is_code(address);
+  }
   /// Whether it is in their code or constants, which are the same in every process.
   [[nodiscard]] bool holds_constant(std::uintptr_t address) const noexcept;
   /// Whether it is in any part of theirs.
@@ -51,7 +55,9 @@ class KIN_EXPORT LoadedImages {
     bool is_code;
   };
   [[nodiscard]] const Segment* find(std::uintptr_t address) const noexcept;
+  [[nodiscard]] bool is_code(std::uintptr_t address) const noexcept;
   std::vector<Segment> segments_;  // in the order of their addresses
+  Segment program_{};              // the code of the program itself
 };
 
 /// The name of a function's type; for the address of code the function there, if it has a known name.

@@ -11,13 +11,13 @@
 
 namespace kin::detail {
 
-template <typename Signature>
+template <typename Signature, std::size_t room = 2 * sizeof(void*)>
 class Callback;
 
 /// Owns something callable that may be move-only; std::move_only_function of C++23. What is no larger than
-/// two pointers has its place in here.
-template <typename Result, typename... Arguments>
-class Callback<Result(Arguments...)> {
+/// `room` has its place in here.
+template <typename Result, typename... Arguments, std::size_t room>
+class Callback<Result(Arguments...), room> {
  public:
   Callback() noexcept = default;
   Callback(std::nullptr_t) noexcept {}  // NOLINT: converts, as std::function does
@@ -29,14 +29,11 @@ class Callback<Result(Arguments...)> {
       : actions_(&Of<std::decay_t<Callable>>::actions) {
     Of<std::decay_t<Callable>>::make(place_.data(), std::forward<Callable>(callable));
   }
-  Callback(Callback&& other) noexcept : actions_(std::exchange(other.actions_, nullptr)) {
-    if (actions_ != nullptr) actions_->move(other.place_.data(), place_.data());
-  }
+  Callback(Callback&& other) noexcept { take(other); }
   Callback& operator=(Callback&& other) noexcept {
     if (this == &other) return *this;
     clear();
-    actions_ = std::exchange(other.actions_, nullptr);
-    if (actions_ != nullptr) actions_->move(other.place_.data(), place_.data());
+    take(other);
     return *this;
   }
   Callback(const Callback&) = delete;
@@ -51,10 +48,9 @@ class Callback<Result(Arguments...)> {
  private:
   struct Actions {
     Result (*call)(std::byte* place, Arguments&&... arguments);
-    void (*move)(std::byte* from, std::byte* to) noexcept;
-    void (*destroy)(std::byte* place) noexcept;
+    void (*move)(std::byte* from, std::byte* to) noexcept;  // null: its bytes are all of it
+    void (*destroy)(std::byte* place) noexcept;             // null: there is nothing to do
   };
-  static constexpr std::size_t room = 2 * sizeof(void*);
 
   // How one type of callable is held.
   template <typename Callable>
@@ -62,6 +58,7 @@ class Callback<Result(Arguments...)> {
     static constexpr bool fits = sizeof(Callable) <= room && alignof(Callable) <= alignof(void*) &&
                                  std::is_nothrow_move_constructible_v<Callable>;
     using Held = std::conditional_t<fits, Callable, std::unique_ptr<Callable>>;
+    static constexpr bool is_bytes = std::is_trivially_copyable_v<Held>;
 
     template <typename C>
     static void make(std::byte* place, C&& callable) {
@@ -94,11 +91,22 @@ class Callback<Result(Arguments...)> {
     }
     static void destroy(std::byte* place) noexcept { std::destroy_at(&held(place)); }
 
-    static constexpr Actions actions{call, move, destroy};
+    static constexpr Actions actions{call, is_bytes ? nullptr : move, is_bytes ? nullptr : destroy};
   };
 
+  void take(Callback& other) noexcept {
+    actions_ = std::exchange(other.actions_, nullptr);
+    if (actions_ == nullptr) return;
+    if (actions_->move == nullptr) {
+      place_ = other.place_;
+    } else {
+      actions_->move(other.place_.data(), place_.data());
+    }
+  }
   void clear() noexcept {
-    if (actions_ != nullptr) std::exchange(actions_, nullptr)->destroy(place_.data());
+    if (actions_ == nullptr) return;
+    const Actions& actions = *std::exchange(actions_, nullptr);
+    if (actions.destroy != nullptr) actions.destroy(place_.data());
   }
 
   const Actions* actions_ = nullptr;

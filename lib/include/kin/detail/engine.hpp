@@ -176,23 +176,34 @@ TaskLimits limits_of(const Options& options) {
           .retries = retries_from(options.retries)};
 }
 
+template <typename R>
+void give_to(ResultCallback<R>& callback, Task& ended) {
+  if constexpr (std::is_void_v<R>) {
+    callback();
+  } else {
+    Future<R>::use_ended(ended, callback);
+  }
+}
+
 /// Has the callbacks called when the task is over, before others see that it is.
 template <typename R>
 void call_back(const TaskRef& task, ResultCallback<R>& callback, ErrorCallback& error_callback) {
   if (!callback && !error_callback) return;
-  task->call_first([task = TaskRef(task), on_result = std::move(callback),
-                    on_error = std::move(error_callback)]() mutable {
-    const Future<R> future(std::exchange(task, TaskRef()));
-    if (future.task_ref()->stage() != Task::Stage::finished) {
-      if (on_error) on_error(future.task_ref()->failure());
-    } else if (on_result) {
-      if constexpr (std::is_void_v<R>) {
-        on_result();
-      } else {
-        future.with_ended(on_result);
-      }
-    }
-  });
+  if (!error_callback) {
+    // Small enough to need no memory of its own.
+    task->call_first([on_result = std::move(callback)](Task& ended) mutable {
+      if (ended.stage() == Task::Stage::finished) give_to<R>(on_result, ended);
+    });
+    return;
+  }
+  task->call_first(
+      [on_result = std::move(callback), on_error = std::move(error_callback)](Task& ended) mutable {
+        if (ended.stage() != Task::Stage::finished) {
+          on_error(ended.failure());
+        } else if (on_result) {
+          give_to<R>(on_result, ended);
+        }
+      });
 }
 
 // ---- ranges

@@ -70,7 +70,7 @@ class KIN_EXPORT ProcessEngine : public std::enable_shared_from_this<ProcessEngi
   [[nodiscard]] std::byte* make_arguments(Task& task, std::size_t size);
   /// The worker reads another task, one that is held, which stays until this one is over.
   static void lend(Task& task, const TaskRef& held) noexcept;
-  /// Room for a large result whose size is known: then no worker has to ask the kernel for it.
+  /// Room for a result whose size is known: then no worker has to look for it.
   void make_result(Task& task, std::size_t size);
   [[nodiscard]] static TaskContext context_of(Task& task) noexcept;
   /// From now on workers see it.

@@ -42,6 +42,8 @@ class KIN_EXPORT Task {
  public:
   enum class Stage : std::uint8_t { pending, running, cancelled, failed, finished };
   using Observer = Callback<void()>;
+  /// With room for a callback of the user's.
+  using FirstObserver = Callback<void(Task&), sizeof(Observer)>;
 
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
@@ -77,7 +79,7 @@ class KIN_EXPORT Task {
   std::uint64_t observe(Observer observer);
   void unobserve(std::uint64_t number) noexcept;
   /// The same, and is_ready() and wait() wait for it. Before the task can be over; there can be one.
-  void call_first(Observer observer);
+  void call_first(FirstObserver observer);
   /// Of a task that will never run: nobody is told.
   void drop_observers() noexcept;
 
@@ -97,6 +99,7 @@ class KIN_EXPORT Task {
   /// False: it is over already.
   virtual bool want_notice() = 0;
   virtual void forget_notice() noexcept = 0;
+  /// The first one, and then all others. By whom it is told that the task is over.
   void call_observers() noexcept;
   /// Nobody refers to it any more. Deletes it, or keeps it for another use.
   virtual void dispose() noexcept = 0;
@@ -106,15 +109,17 @@ class KIN_EXPORT Task {
  private:
   friend class TaskRef;
   struct Observers;
-  void call_logged(Observer& observer) const noexcept;
+  void call_later_observers() noexcept;
+  template <typename Call>
+  void call_logged(Call&& call) const noexcept;
 
   std::atomic<std::uint32_t> references_{0};
-  // Called before others see that it is over.
-  enum First : std::uint32_t { none, due, due_and_awaited };
+  // Called before others see that it is over. Flags; none of them: there is no such, or it was called.
+  enum First : std::uint32_t { none = 0, due = 1, taken = 2, awaited = 4 };
   std::atomic<std::uint32_t> first_state_{none};
-  Observer first_;
+  FirstObserver first_;  // the submitter's until the task is queued, then who sets `taken`
   std::atomic<Box*> box_{nullptr};
-  std::unique_ptr<Observers> observers_;
+  std::atomic<Observers*> observers_{nullptr};  // written with the task's lock
 };
 
 /// A counted reference to a Task.
