@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: BSL-1.0
 
-// Pipes, and what their ends promise. It is one header's promises, so it is one file, however long; the
-// descriptors for event loops have fileno_test.cpp.
+// The ends of a pipe: what is sent to the one arrives at the other, whoever holds them, until they are
+// closed. What messages may be is in connection_message_test.cpp, what is left of a partner in
+// connection_partner_test.cpp, and the descriptors for event loops are in fileno_test.cpp.
 
 #include <kin/connection.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 
 #include "arena_frame.hpp"
-#include "support/sanitizer.hpp"
+#include "noise.hpp"
 
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
 
 #include <array>
-#include <cstring>
+#include <chrono>
+#include <cstddef>
 #include <future>
 #include <iterator>
 #include <map>
-#include <memory>
-#include <numeric>
 #include <optional>
 #include <ranges>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -30,7 +29,6 @@
 #include <utility>
 #include <vector>
 
-#include <csignal>
 #include <unistd.h>
 
 using kin::Connection;
@@ -39,6 +37,9 @@ using kin::Reader;
 using kin::SimplexPipe;
 using kin::Writer;
 using namespace std::chrono_literals;
+using unit::Bytes;
+using unit::KiB;
+using unit::noise;
 
 namespace {
 
@@ -50,23 +51,6 @@ static_assert(std::ranges::input_range<const Reader<std::string>>);
 static_assert(std::ranges::input_range<const Connection<int, std::string>>);
 static_assert(!std::ranges::range<Writer<int>>);
 static_assert(std::is_same_v<Connection<int>, Connection<int, int>>);
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-
-using Bytes = std::vector<std::byte>;
-
-Bytes noise(std::size_t size, std::uint32_t state = 1) {
-  Bytes bytes(size);
-  for (auto& one : bytes) {
-    one = static_cast<std::byte>((state = state * 1664525 + 1013904223) >> 24);
-  }
-  return bytes;
-}
-
-std::string text_of(const Bytes& bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 class Account {
  public:
@@ -82,19 +66,6 @@ class Account {
   }
   std::string owner_;
   long balance_ = 0;
-};
-
-// Throws where it is asked to.
-struct Fragile {
-  enum When : int { never, written, read };
-  int when = never;
-
-  template <typename Archive>
-  void serialize(Archive& archive, unsigned /*version*/) {
-    if (Archive::is_saving::value && when == written) throw std::domain_error("not written");
-    archive& when;
-    if (Archive::is_loading::value && when == read) throw std::domain_error("not read");
-  }
 };
 
 struct Point {
@@ -141,19 +112,6 @@ void check_refuses_to_send(const End& end) {
   CHECK_THROWS_AS(end.send({}), std::logic_error);
   CHECK_THROWS_AS(end.send_bytes({}), std::logic_error);
   CHECK_THROWS_AS(static_cast<void>(end.fileno()), std::logic_error);
-}
-
-// Sends until it is refused: how many were sent, -1 if it never was.
-template <typename Send>
-int sends_until_broken(Send send, int most) {
-  for (int sent = 0; sent < most; ++sent) {
-    try {
-      send();
-    } catch (const kin::BrokenPipe&) {
-      return sent;
-    }
-  }
-  return -1;
 }
 
 }  // namespace
@@ -287,473 +245,6 @@ TEST_SUITE("connection") {
     CHECK_THROWS_AS(static_cast<void>(Reader<int>().recv()), std::logic_error);
   }
 
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "messages of each size, as bytes and as strings") {
-    const Pipe<std::string> pipe;
-    for (const std::size_t around : {std::size_t{0}, 16 * KiB, 32 * KiB, 128 * KiB, MiB}) {
-      for (const long off : {-9L, -8L, -1L, 0L, 1L, 8L}) {
-        if (static_cast<long>(around) + off < 0) continue;
-        const std::size_t size = around + static_cast<std::size_t>(off);
-        CAPTURE(size);
-        const Bytes bytes = noise(size);
-        const std::string text = text_of(bytes);
-        unit::Relative child([&] {
-          pipe.first.send_bytes(bytes);
-          pipe.first.send(text);
-          pipe.first.send_bytes(bytes);
-          return pipe.first.recv_bytes() == bytes ? "whole" : "torn";
-        });
-        CHECK((pipe.second.recv_bytes() == bytes));
-        CHECK((pipe.second.recv_for(unit::patience) == text));
-        Bytes buffer(size + 1);
-        CHECK(pipe.second.recv_bytes_into(buffer) == size);
-        buffer.pop_back();
-        CHECK((buffer == bytes));
-        pipe.second.send_bytes(bytes);
-        CHECK(child.answer() == "whole");
-      }
-    }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a message of 64 MiB") {
-    const Pipe<std::vector<std::byte>> pipe;
-    const Bytes bytes = noise(64 * MiB);
-    unit::Relative child([&] {
-      pipe.first.send(pipe.first.recv());
-      return "sent";
-    });
-    pipe.second.send(bytes);
-    CHECK((pipe.second.recv_for(unit::patience) == bytes));
-    CHECK(child.answer() == "sent");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a plain type larger than the pipe") {
-    using Page = std::array<std::uint32_t, 100'000>;
-    const SimplexPipe<Page> pipe;
-    unit::Relative child([&] {
-      const auto page = std::make_unique<Page>();
-      std::iota(page->begin(), page->end(), 7U);
-      pipe.writer.send(*page);
-      return "sent";
-    });
-    const auto page = std::make_unique<std::optional<Page>>(pipe.reader.recv_for(unit::patience));
-    REQUIRE(*page);
-    auto expected = std::make_unique<Page>();
-    std::iota(expected->begin(), expected->end(), 7U);
-    CHECK((**page == *expected));
-    CHECK(child.answer() == "sent");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "messages of no bytes are messages") {
-    const SimplexPipe<std::string> pipe;
-    for (int i = 0; i < 3; ++i) pipe.writer.send_bytes({});
-    for (int i = 0; i < 3; ++i) {
-      CHECK(pipe.reader.poll());
-      CHECK(pipe.reader.recv_bytes().empty());
-    }
-    CHECK_FALSE(pipe.reader.poll());
-    pipe.writer.send_bytes({});
-    CHECK(pipe.reader.recv_bytes_into({}) == 0);
-    pipe.writer.send_bytes({});
-    pipe.writer.send("");
-    pipe.writer.close();
-    CHECK(pipe.reader.recv_bytes().empty());
-    CHECK(pipe.reader.recv().empty());
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv_bytes()), kin::EndOfStream);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "each way to wait for a message comes three times") {
-    const SimplexPipe<int> pipe;
-    CHECK_FALSE(pipe.reader.try_recv());
-    CHECK_FALSE(pipe.reader.recv_for(-1s));
-    CHECK_FALSE(pipe.reader.recv_for(0s));
-    CHECK_FALSE(pipe.reader.poll());
-    CHECK_FALSE(pipe.reader.poll_for(-1s));
-    for (const auto limit : {1ms, 300ms}) {  // within a slice of sleep, and beyond
-      auto start = std::chrono::steady_clock::now();
-      CHECK_FALSE(pipe.reader.recv_for(limit));
-      CHECK(std::chrono::steady_clock::now() - start >= limit);
-      start = std::chrono::steady_clock::now();
-      CHECK_FALSE(pipe.reader.poll_for(limit));
-      CHECK(std::chrono::steady_clock::now() - start >= limit);
-    }
-    pipe.writer.send(1);
-    CHECK(pipe.reader.poll());
-    CHECK(pipe.reader.poll_for(-1s));
-    CHECK(pipe.reader.poll_for(unit::patience));
-    CHECK(pipe.reader.try_recv() == 1);
-    pipe.writer.send(2);
-    CHECK(pipe.reader.recv_for(-1s) == 2);
-    pipe.writer.send(3);
-    CHECK(pipe.reader.recv_for(unit::patience) == 3);
-    pipe.writer.send(4);
-    CHECK(pipe.reader.recv() == 4);
-    CHECK_FALSE(pipe.reader.poll());
-    pipe.writer.close();
-    CHECK(pipe.reader.poll());
-    CHECK(pipe.reader.poll_for(-1s));
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.try_recv()), kin::EndOfStream);
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv_for(-1s)), kin::EndOfStream);
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv_for(unit::patience)), kin::EndOfStream);
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), kin::EndOfStream);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "who sleeps for a message is woken by it") {
-    const SimplexPipe<int> pipe;
-    const SimplexPipe<int> answers;
-    unit::Relative child([&] {
-      for (int round = 0; round < 100; ++round) {
-        if (round % 3 == 0 && !pipe.reader.poll_for(unit::patience)) return "not polled";
-        const auto number =
-            round % 2 == 0 ? pipe.reader.recv() : pipe.reader.recv_for(unit::patience);
-        if (number != round) return "another";
-        answers.writer.send(round);
-      }
-      return "done";
-    });
-    for (int round = 0; round < 100; ++round) {
-      if (round % 10 == 0) CHECK(child.falls_asleep());
-      pipe.writer.send(round);
-      REQUIRE(answers.reader.recv_for(unit::patience) == round);
-    }
-    CHECK(child.answer() == "done");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a buffer that is too short is told the size") {
-    const SimplexPipe<std::string> pipe;
-    for (const std::size_t size :
-         {std::size_t{1}, 100 * std::size_t{1}, 32 * KiB, 32 * KiB + 1, 2 * MiB}) {
-      CAPTURE(size);
-      const Bytes bytes = noise(size);
-      unit::Relative child([&] {
-        pipe.writer.send_bytes(bytes);
-        pipe.writer.send("next");
-        return "sent";
-      });
-      Bytes buffer(size - 1, std::byte{0x55});
-      const Bytes untouched = buffer;
-      for (int again = 0; again < 2; ++again) {
-        try {
-          static_cast<void>(pipe.reader.recv_bytes_into(buffer));
-          FAIL("nothing was thrown");
-        } catch (const kin::BufferTooShort& error) {
-          CHECK(error.message_size() == size);
-        }
-        CHECK((buffer == untouched));
-        CHECK(pipe.reader.poll());
-      }
-      buffer.resize(size);
-      CHECK(pipe.reader.recv_bytes_into(buffer) == size);
-      CHECK((buffer == bytes));
-      CHECK(pipe.reader.recv_for(unit::patience) == "next");
-      CHECK(child.answer() == "sent");
-    }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a loop over it ends with the stream") {
-    const SimplexPipe<std::string> words;
-    unit::Relative child([&] {
-      words.writer.close();
-      std::string all;
-      for (std::string& word : words.reader) all += std::move(word) + " ";
-      return all;
-    });
-    for (const char* word : {"one", "two", "three"}) words.writer.send(word);
-    CHECK(child.falls_asleep());
-    words.writer.send("four");
-    words.writer.close();
-    CHECK(child.answer() == "one two three four ");
-
-    const SimplexPipe<int> numbers;
-    for (int i = 1; i <= 10; ++i) numbers.writer.send(i);
-    numbers.writer.close();
-    int sum = 0;
-    std::ranges::for_each(numbers.reader | std::views::filter([](int n) { return n % 2 == 0; }),
-                          [&](int n) { sum += n; });
-    CHECK(sum == 30);
-    for (const int number : numbers.reader) FAIL(number);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame,
-                    "the stream ends behind the last message, with the last holder") {
-    const SimplexPipe<int> pipe;
-    const kin::Queue<bool> go_on;
-    unit::Relative closes([&] {
-      pipe.writer.send(1);
-      pipe.writer.close();
-      return go_on.get_for(unit::patience) ? "closed" : "late";
-    });
-    unit::Relative lives([&] {
-      if (!go_on.get_for(unit::patience)) return "late";
-      pipe.writer.send(2);
-      return "sent";  // and ends with its end open
-    });
-    pipe.writer.close();
-    CHECK(pipe.reader.recv_for(unit::patience) == 1);
-    CHECK_FALSE(pipe.reader.try_recv());  // the other has it
-    CHECK_FALSE(pipe.reader.poll());
-    go_on.put(true);
-    go_on.put(true);
-    CHECK(closes.answer() == "closed");
-    CHECK(lives.answer() == "sent");
-    CHECK(pipe.reader.poll());
-    CHECK(pipe.reader.recv() == 2);
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), kin::EndOfStream);
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), kin::EndOfStream);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a reader that sleeps sees the end of a killed writer") {
-    const SimplexPipe<int> pipe;
-    unit::Relative writer([&]() -> std::string {
-      pipe.writer.send(1);
-      while (true) ::pause();
-    });
-    pipe.writer.close();
-    CHECK(pipe.reader.recv_for(unit::patience) == 1);
-    auto rest = std::async(std::launch::async, [&] {
-      int count = 0;
-      for ([[maybe_unused]] const int number : pipe.reader) ++count;
-      return count;
-    });
-    CHECK_FALSE(pipe.reader.try_recv());
-    writer.end();
-    REQUIRE(rest.wait_for(unit::patience) == std::future_status::ready);
-    CHECK(rest.get() == 0);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "sending is refused at once where the other end was closed") {
-    {
-      const Pipe<int> pipe;
-      pipe.first.send(1);
-      pipe.second.send(2);
-      pipe.second.close();
-      CHECK_THROWS_AS(pipe.first.send(3), kin::BrokenPipe);
-      CHECK_THROWS_AS(pipe.first.send_bytes(noise(2 * MiB)), kin::BrokenPipe);
-      CHECK(pipe.first.recv() == 2);  // what was sent before is received
-      CHECK_THROWS_AS(static_cast<void>(pipe.first.recv()), kin::EndOfStream);
-      CHECK_THROWS_AS(pipe.first.send(3), kin::BrokenPipe);
-    }
-    // By another process, which has it last.
-    const SimplexPipe<int> pipe;
-    const kin::Queue<bool> closed;
-    unit::Relative reader([&]() -> std::string {
-      if (pipe.reader.recv() != 1) return "another";
-      pipe.reader.close();
-      closed.put(true);
-      while (true) ::pause();
-    });
-    pipe.reader.close();
-    pipe.writer.send(1);
-    CHECK(closed.get_for(unit::patience) == true);
-    CHECK_THROWS_AS(pipe.writer.send(2), kin::BrokenPipe);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame,
-                    "sending is refused some messages after a reader was killed") {
-    for (const std::size_t size : {std::size_t{1}, 1 * KiB, 32 * KiB, 33 * KiB}) {
-      CAPTURE(size);
-      const SimplexPipe<int> pipe;
-      unit::Relative reader([&]() -> std::string {
-        while (true) ::pause();
-      });
-      pipe.reader.close();
-      pipe.writer.send(1);
-      reader.end();
-      const Bytes bytes = noise(size);
-      const int sent = sends_until_broken([&] { pipe.writer.send_bytes(bytes); }, 257);
-      CHECK(sent >= 0);
-      if (size >= 32 * KiB) CHECK(sent <= 16);  // the pipe is full
-    }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "who waits in a full pipe is told that the reader is gone") {
-    for (const bool killed : {false, true}) {
-      for (const std::size_t size : {std::size_t{8}, 32 * KiB, 1 * MiB}) {
-        CAPTURE(killed);
-        CAPTURE(size);
-        const SimplexPipe<int> pipe;
-        const kin::Queue<bool> go_on;
-        unit::Relative reader([&]() -> std::string {
-          if (!go_on.get_for(unit::patience)) return "late";
-          pipe.reader.close();
-          return "closed";
-        });
-        unit::Relative writer([&]() -> std::string {
-          pipe.reader.close();
-          const Bytes bytes = noise(size);
-          const int sent = sends_until_broken([&] { pipe.writer.send_bytes(bytes); }, 1'000'000);
-          return sent >= 0 ? "broken" : "never";
-        });
-        pipe.reader.close();
-        CHECK(writer.falls_asleep());
-        if (killed) {
-          reader.end();
-        } else {
-          go_on.put(true);
-        }
-        CHECK(writer.answer() == "broken");
-      }
-    }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "what a killed process was sending never arrives") {
-    const SimplexPipe<std::string> pipe;
-    const std::string large(8 * MiB, 'x');
-    // Stuck in the middle: its reader does not go on.
-    unit::Relative killed([&] {
-      pipe.writer.send("whole");
-      pipe.writer.send(large);
-      return "sent";
-    });
-    CHECK(killed.falls_asleep());
-    CHECK(pipe.reader.recv() == "whole");
-    unit::Relative other([&] {
-      pipe.writer.send("after");
-      pipe.writer.send(large);
-      return "sent";
-    });
-    CHECK(other.falls_asleep());
-    killed.end();
-    CHECK(pipe.reader.recv_for(unit::patience) == "after");
-    CHECK((pipe.reader.recv_for(unit::patience) == large));
-    CHECK(other.answer() == "sent");
-
-    unit::Relative last([&] {
-      pipe.writer.send(large);
-      return "sent";
-    });
-    CHECK(last.falls_asleep());
-    last.end();
-    pipe.writer.close();
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), kin::EndOfStream);
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "a large message goes with whoever began to receive it") {
-    const SimplexPipe<std::string> pipe;
-    unit::Relative writer([&] {
-      pipe.writer.send(std::string(64 * MiB, 'x'));
-      pipe.writer.send("next");
-      return "sent";
-    });
-    CHECK(writer.falls_asleep());
-    // Stopped, so that its reader waits in the middle.
-    REQUIRE(::kill(writer.pid(), SIGSTOP) == 0);
-    CHECK(unit::eventually([&] { return crash::process_state(writer.pid()) == 'T'; }));
-    unit::Relative killed([&] { return std::to_string(pipe.reader.recv().size()); });
-    CHECK(killed.falls_asleep());
-    killed.end();
-    CHECK_FALSE(pipe.reader.try_recv());
-    CHECK_FALSE(pipe.reader.poll());
-    REQUIRE(::kill(writer.pid(), SIGCONT) == 0);
-    CHECK(pipe.reader.recv_for(unit::patience) == "next");
-    CHECK(writer.answer() == "sent");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "many at one end: each message is whole, and received once") {
-    constexpr int writers = 3;
-    constexpr int each = support::is_sanitized ? 100 : 400;
-    // {number, noise by that number}; some come in pieces
-    const auto bytes_of = [](int number) {
-      constexpr std::array sizes{4UL, 100UL, 20 * KiB, 32 * KiB, 33 * KiB, 150 * KiB};
-      Bytes bytes = noise(sizes[static_cast<std::size_t>(number) % sizes.size()],
-                          static_cast<std::uint32_t>(number));
-      std::memcpy(bytes.data(), &number, sizeof number);
-      return bytes;
-    };
-    const auto send_all = [&](const auto& writer, int from) {
-      for (int i = 0; i < each; ++i) writer.send_bytes(bytes_of(from + i));
-    };
-    // The numbers; -1 for one that was torn.
-    const auto receive_all = [&](const auto& reader) {
-      std::vector<int> numbers;
-      try {
-        while (true) {
-          const Bytes bytes = reader.recv_bytes();
-          int number = 0;
-          std::memcpy(&number, bytes.data(), sizeof number);
-          numbers.push_back(bytes == bytes_of(number) ? number : -1);
-        }
-      } catch (const kin::EndOfStream&) {
-      }
-      return numbers;
-    };
-    const auto check_each_once = [](std::vector<int> numbers) {
-      std::ranges::sort(numbers);
-      std::vector<int> expected(static_cast<std::size_t>(writers * each));
-      std::iota(expected.begin(), expected.end(), 0);
-      CHECK((numbers == expected));
-    };
-
-    SUBCASE("threads") {
-      const SimplexPipe<std::string> pipe;
-      std::vector<std::future<std::vector<int>>> receivers;
-      for (int i = 0; i < 2; ++i) {
-        receivers.push_back(
-            std::async(std::launch::async, [&] { return receive_all(pipe.reader); }));
-      }
-      std::vector<std::future<void>> senders;
-      for (int i = 0; i < writers; ++i) {
-        senders.push_back(
-            std::async(std::launch::async, [&, i] { send_all(pipe.writer, i * each); }));
-      }
-      for (auto& sender : senders) sender.get();
-      pipe.writer.close();
-      std::vector<int> numbers;
-      for (auto& receiver : receivers) {
-        const auto some = receiver.get();
-        numbers.insert(numbers.end(), some.begin(), some.end());
-      }
-      check_each_once(numbers);
-    }
-    SUBCASE("processes") {
-      const SimplexPipe<std::string> pipe;
-      const kin::Queue<std::vector<int>> received;
-      std::vector<std::unique_ptr<unit::Relative>> processes;
-      for (int i = 0; i < 2; ++i) {
-        processes.push_back(std::make_unique<unit::Relative>([&] {
-          pipe.writer.close();
-          received.put(receive_all(pipe.reader));
-          return "done";
-        }));
-      }
-      for (int i = 0; i < writers; ++i) {
-        processes.push_back(std::make_unique<unit::Relative>([&, i] {
-          pipe.reader.close();
-          send_all(pipe.writer, i * each);
-          return "done";
-        }));
-      }
-      pipe.writer.close();
-      for (auto& process : processes) CHECK(process->answer() == "done");
-      std::vector<int> numbers;
-      for (int i = 0; i < 2; ++i) {
-        const auto some = received.try_get();
-        REQUIRE(some);
-        numbers.insert(numbers.end(), some->begin(), some->end());
-      }
-      check_each_once(numbers);
-    }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "messages of one sender stay in their order") {
-    const Pipe<int> pipe;
-    constexpr int many = support::is_sanitized ? 2000 : 30'000;
-    unit::Relative child([&] {
-      for (int i = 0; i < many; ++i) {
-        if (pipe.second.recv() != i) return "another";
-        if (i % 3 == 0) pipe.second.send(i);
-      }
-      return "done";
-    });
-    bool in_order = true;
-    for (int i = 0; i < many; ++i) {
-      pipe.first.send(i);
-      if (i % 3 == 0 && i % 2 == 0) in_order = in_order && pipe.first.recv() == i;
-      if (i % 3 == 0 && i % 2 == 1) in_order = in_order && pipe.first.recv_for(unit::patience) == i;
-    }
-    CHECK(in_order);
-    CHECK(child.answer() == "done");
-  }
-
   TEST_CASE_FIXTURE(unit::ArenaFrame, "close by another thread ends the sleep of who receives") {
     for (int way = 0; way < 4; ++way) {
       CAPTURE(way);
@@ -855,69 +346,6 @@ TEST_SUITE("connection") {
     go_on.put(true);
     CHECK(pipe.first.recv_for(unit::patience) == "from the child");
     CHECK(keeps.answer() == "sent");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame,
-                    "what can't be written is not sent, what can't be read is gone") {
-    const SimplexPipe<Fragile> pipe;
-    CHECK_THROWS_AS(pipe.writer.send({Fragile::written}), std::domain_error);
-    CHECK_FALSE(pipe.reader.poll());
-    pipe.writer.send({Fragile::read});
-    pipe.writer.send({Fragile::never});
-    CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), std::domain_error);
-    CHECK(pipe.reader.recv().when == Fragile::never);
-
-    const SimplexPipe<std::string> words;
-    words.writer.send_bytes(std::as_bytes(std::span("no string")));
-    words.writer.send("a string");
-    CHECK_THROWS_AS(static_cast<void>(words.reader.recv()), kin::SerializationError);
-    CHECK(words.reader.recv() == "a string");
-
-    const SimplexPipe<int> numbers;
-    for (const std::size_t size : {std::size_t{3}, std::size_t{5}}) {
-      numbers.writer.send_bytes(noise(size));
-      CHECK_THROWS_AS(static_cast<void>(numbers.reader.recv()), kin::SerializationError);
-    }
-    unit::Relative child([&] {
-      numbers.writer.send_bytes(noise(MiB));
-      numbers.writer.send(7);
-      return "sent";
-    });
-    CHECK_THROWS_AS(static_cast<void>(numbers.reader.recv()), kin::SerializationError);
-    CHECK(numbers.reader.recv_for(unit::patience) == 7);
-    CHECK(child.answer() == "sent");
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "queues travel through a pipe, in small and large messages") {
-    using Message = std::pair<std::string, std::vector<kin::Queue<int>>>;
-    for (const std::size_t size : {std::size_t{0}, 20 * KiB, MiB}) {
-      CAPTURE(size);
-      const SimplexPipe<Message> pipe;
-      unit::Relative child([&] {
-        const Message message = pipe.reader.recv();
-        if (message.first.size() != size) return "another";
-        for (const auto& queue : message.second) queue.put(5);
-        return "put";
-      });
-      {
-        const kin::Queue<int> queue;
-        pipe.writer.send({std::string(size, 'x'), {queue, queue}});
-        CHECK(queue.get_for(unit::patience) == 5);
-        CHECK(queue.get_for(unit::patience) == 5);
-      }
-      CHECK(child.answer() == "put");
-      // Never received: it goes with the pipe.
-      if (size < MiB) pipe.writer.send({std::string(size, 'x'), {kin::Queue<int>()}});
-      // Received as bytes: the queue is dropped.
-      unit::Relative sender([&] {
-        pipe.writer.send({std::string(size, 'x'), {kin::Queue<int>()}});
-        return "sent";
-      });
-      CHECK(pipe.reader.recv_bytes().size() > size);
-      Bytes buffer(size + 200);
-      if (size < MiB) CHECK(pipe.reader.recv_bytes_into(buffer) > size);
-      CHECK(sender.answer() == "sent");
-    }
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame,
