@@ -4,7 +4,7 @@
 // every instruction: a message is whole or was never sent, and still there or gone with its taker. At
 // worst the stream is at its end for all, and the peer sees that too; nobody waits for ever.
 //
-// Fails when recover_sending() does nothing.
+// Fails when try_receive() does not peek.
 
 #include "crash/family.hpp"
 #include "crash/pipes.hpp"
