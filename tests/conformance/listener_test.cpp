@@ -7,8 +7,7 @@
 // Left out: the digests of ChallengeResponseTest but SHA-256, the only one that kin has.
 //
 // Fails when:
-//   Acceptor::accept() does not look whether the listener is open: test_context
-//   Handshake::is_proven() is always true: test_answer_challenge_auth_failure, test_challengeresponse
+//   Handshake::read_frame() does not ask is_proven(): test_challengeresponse
 
 #include "trial.hpp"
 
