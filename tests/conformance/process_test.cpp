@@ -2,7 +2,6 @@
 //
 // Process, against CPython's _TestProcess.
 //
-// Left out: the authkey of test_process, until there is one.
 // In T rows threads are not put in the place of processes, since std::thread is none of ours:
 // several threads make, start and join processes at once.
 //
@@ -11,6 +10,7 @@
 //   after_fork_in_child() does not forget_thread_id(): test_process_mainthread_native_id
 //   forget_children_of_parent() does not close a pidfd_: test_child_fd_inflation
 //   ByteChannel's get() waits with Deadline::passed(): test_args_argument, test_process and others
+//   authkey() makes a key of this_process() as well: test_process
 
 #include "trial.hpp"
 
@@ -112,12 +112,13 @@ TEST_SUITE("process") {
 
   TEST_CASE_FIXTURE(Trial, "test_process") {
     on_threads_too([] {
-      const kin::Queue<std::tuple<int, std::string, std::string, pid_t>> answers;
+      const kin::Queue<std::tuple<int, std::string, std::string, std::string, pid_t>> answers;
       const kin::Queue<bool> go_on;
       kin::Process child(
           {.name = "tested", .daemon = true},
           [=](int number, const std::string& text) {
-            answers.put({number, text, tested_name(), kin::current_process().pid()});
+            answers.put(
+                {number, text, tested_name(), kin::authkey(), kin::current_process().pid()});
             expect(go_on.get_for(patience) == true);
           },
           1, "two");
@@ -134,7 +135,8 @@ TEST_SUITE("process") {
       CHECK(is_listed(child));
       const auto answer = answers.get_for(patience);
       REQUIRE(answer);
-      CHECK(*answer == std::tuple(1, std::string("two"), std::string("tested"), child.pid()));
+      CHECK(*answer ==
+            std::tuple(1, std::string("two"), std::string("tested"), kin::authkey(), child.pid()));
       CHECK(child.is_alive());
 
       go_on.put(true);

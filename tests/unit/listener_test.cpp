@@ -221,7 +221,7 @@ TEST_SUITE("listener") {
     CHECK(warnings.count == 1);
   }
 
-  TEST_CASE("of a thousand silent clients 64 are kept, the youngest, and others are let in") {
+  TEST_CASE("of hundreds of silent clients 64 are kept, the youngest, and others are let in") {
     const Warnings warnings;
     const unit::Frame frame;
     const Listener<int> listener({.address = "", .authkey = key, .backlog = 1000});
@@ -281,8 +281,8 @@ TEST_SUITE("listener") {
     socklen_t named = sizeof place;
     CHECK(::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&place), &named) == 0);
     CHECK(::listen(listening.get(), 1) == 0);
-    const std::string address =
-        "@" + std::string(place.sun_path + 1, named - sizeof place.sun_family - 1);
+    std::string address(place.sun_path, named - sizeof place.sun_family);
+    address.front() = '@';
     std::thread thread([&] {
       const kin::UniqueFd peer(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
       kin::detail::Handshake fake({.role = kin::detail::Handshake::Role::listener, .key = "guess"});
@@ -439,6 +439,31 @@ TEST_SUITE("listener") {
     CHECK(child.answer() == "");
     one.join();
     other.join();
+  }
+
+  TEST_CASE("the authkey of a process is its children's, and another one only from then on") {
+    const unit::Frame frame;
+    const std::string family = kin::authkey();
+    CHECK(family.size() == 32);
+    CHECK(family == kin::authkey());
+    const Listener<int> listener({.address = "127.0.0.1:0", .authkey = family});
+    unit::Relative child([&] {
+      Client<int>(listener.address(), {.authkey = kin::authkey()}).send(1);
+      kin::set_authkey("a child's own");
+      return kin::authkey();
+    });
+    CHECK(accept(listener).recv() == 1);
+    CHECK(child.answer() == "a child's own");
+    CHECK(kin::authkey() == family);
+
+    CHECK_THROWS_AS(kin::set_authkey(""), std::invalid_argument);
+    // Only in a child, since it is for good.
+    unit::Relative other([&] {
+      kin::set_authkey("another");
+      unit::Relative grandchild([] { return kin::authkey(); });
+      return grandchild.answer();
+    });
+    CHECK(other.answer() == "another");
   }
 
   TEST_CASE("close() wakes who waits in accept()") {

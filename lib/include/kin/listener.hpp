@@ -44,6 +44,18 @@
 /// pieces, ends the stream for those who share its end: whole messages or none.
 namespace kin {
 
+/// This process's key, to give to a Listener or a Client: 32 random bytes that all processes of a family
+/// share, and nobody else knows, unless set_authkey() was called.
+///
+///     kin::Listener<int> listener({.address = "127.0.0.1:0", .authkey = kin::authkey()});
+///
+/// After fork: the child has its parent's.
+/// Python: multiprocessing.current_process().authkey.
+[[nodiscard]] KIN_EXPORT std::string authkey();
+/// Another one, for this process and those that it forks from then on. To let strangers in.
+/// Throws: std::invalid_argument for an empty one.
+KIN_EXPORT void set_authkey(std::string key);
+
 /// How a Listener is to be made.
 struct ListenerOptions {
   /// Empty: an abstract Unix socket with a name that nobody else has.
