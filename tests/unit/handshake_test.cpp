@@ -96,8 +96,8 @@ Said talk(Handshake& one, Handshake& other, std::size_t piece = 1000) {
 
 TEST_SUITE("handshake") {
   TEST_CASE("who has the same key is let in, in however small pieces it speaks") {
-    for (const std::size_t piece : {1, 2, 7, 64, 1000}) {
-      for (const std::string key :
+    for (const std::size_t piece : {1u, 2u, 7u, 64u, 1000u}) {
+      for (const std::string& key :
            {std::string("open sesame"), std::string(), std::string(1000, '\0')}) {
         Handshake one = listener(key);
         Handshake other = client(key);

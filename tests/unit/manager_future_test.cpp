@@ -36,7 +36,7 @@ TEST_SUITE("manager future") {
     std::vector<kin::Future<int>> futures;
     for (int i = 0; i < 300; ++i) futures.push_back(number.apply_async(count_up));
     for (int i = 0; i < 300; ++i) CHECK(futures[static_cast<std::size_t>(i)].get() == i + 1);
-    const auto text = manager.make<std::string>(1000, 'x');
+    const auto text = manager.make<std::string>(std::size_t{1000}, 'x');
     CHECK(text.call_async(&std::string::size).get() == 1000);
     CHECK(text.apply_async([](std::string& it) { return it; }).get() == text.copy());
     CHECK_THROWS_AS(number.apply_async([](int& /*it*/) { throw std::range_error("no"); }).get(),
