@@ -157,7 +157,7 @@ TEST_SUITE("socket end") {
     for (const SocketKind kind : kinds) {
       const unit::Frame frame;
       const SocketConnections<int> sides(kind);
-      for (const std::size_t size : {100, 100'000}) {
+      for (const std::size_t size : {100u, 100'000u}) {
         sides.first.send_bytes(bytes_of_size(size));
         Bytes small(size - 1);
         CHECK_THROWS_AS(static_cast<void>(sides.second.recv_bytes_into(small)),
@@ -207,7 +207,7 @@ TEST_SUITE("socket end") {
 
   TEST_CASE("of a message that is cut off there is nothing but the end of the stream") {
     for (const SocketKind kind : kinds) {
-      for (const std::size_t sent : {1, 7, 8, 9, 5007}) {
+      for (const std::size_t sent : {1u, 7u, 8u, 9u, 5007u}) {
         const unit::Frame frame;
         HalfBare sides(kind);
         Bytes bytes = head_that_says(5000);
