@@ -4,9 +4,11 @@
 // error that the compiler prints must hold the text behind `// error: ` in the file. A new case is
 // a new file.
 //
-// The build says how: KIN_TEST_CXX (the compiler, and flags, as for a shell), KIN_TEST_INCLUDE (the
-// folder that holds kin/) and KIN_TEST_WRONG_PROGRAMS (the folder of the cases).
+// The build says how, in wrong_programs.hpp: KIN_TEST_CXX (the compiler, and flags, as for a shell),
+// KIN_TEST_INCLUDE (the folder that holds kin/) and KIN_TEST_WRONG_PROGRAMS (the folder of the cases).
 // All of kin is compiled once, and put before each: that is most of the time.
+
+#include "unit/wrong_programs.hpp"
 
 #include <doctest/doctest.h>
 
