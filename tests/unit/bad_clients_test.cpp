@@ -231,11 +231,11 @@ TEST_SUITE("bad clients") {
     for (const Bytes& said : {bytes_of("GET / HTTP/1.1\r\n\r\n"), head_of(std::uint64_t{1} << 63),
                               head_of(0), Bytes(100000, std::byte{'x'}), bytes_of("kin1\xff")}) {
       const RawClient client(host.address());
-      const std::size_t before = heap_in_use();
+      const std::size_t heap_before = heap_in_use();
       client.say(said);
       CHECK(host.serves_others());
       CHECK(client.is_closed());
-      CHECK(heap_in_use() < before + (std::size_t{1} << 20));
+      CHECK(heap_in_use() < heap_before + (std::size_t{1} << 20));
     }
     CHECK(log.lines() > 0);
   }
@@ -270,7 +270,7 @@ TEST_SUITE("bad clients") {
       CHECK(host.serves_others());
       std::vector<RawClient> silent;
       silent.reserve(clients);
-      const std::size_t before = heap_in_use();
+      const std::size_t heap_before = heap_in_use();
       for (int i = 0; i < clients; ++i) silent.emplace_back(host.address());
       CHECK(host.serves_others());
       // The oldest go when there are too many; their time is not up.
@@ -280,8 +280,8 @@ TEST_SUITE("bad clients") {
       CHECK(eventually([&] { return open() <= 64; }));
       CHECK(silent.front().is_closed());
       const std::size_t after = heap_in_use();
-      CHECK(after < before + (std::size_t{1} << 20));
-      MESSAGE("memory for ", clients, " silent clients: ", after - std::min(after, before),
+      CHECK(after < heap_before + (std::size_t{1} << 20));
+      MESSAGE("memory for ", clients, " silent clients: ", after - std::min(after, heap_before),
               " bytes");
     }
     ::setrlimit(RLIMIT_NOFILE, &original);
@@ -333,28 +333,28 @@ TEST_SUITE("bad clients") {
     for (const std::uint64_t size :
          {std::uint64_t{1} << 63, ~std::uint64_t{0}, (std::uint64_t{512} << 20) + 1}) {
       const Strangers strangers;
-      const std::size_t before = heap_in_use();
+      const std::size_t heap_before = heap_in_use();
       strangers.client.say(head_of(size));
       CHECK_THROWS_AS(static_cast<void>(strangers.connection->recv_for(patience)),
                       kin::SerializationError);
       CHECK_THROWS_AS(static_cast<void>(strangers.connection->recv_for(patience)),
                       kin::EndOfStream);
       CHECK(strangers.client.is_closed());
-      CHECK(heap_in_use() < before + (std::size_t{1} << 20));
+      CHECK(heap_in_use() < heap_before + (std::size_t{1} << 20));
     }
   }
 
   TEST_CASE_FIXTURE(Frame, "a frame that is promised costs what has come of it") {
     std::optional<Strangers> strangers;
     strangers.emplace();
-    const std::size_t before = heap_in_use();
+    const std::size_t heap_before = heap_in_use();
     strangers->client.say(head_of(std::uint64_t{500} << 20));
     strangers->client.say(Bytes(1000, std::byte{'x'}));
     auto receiving = std::async(std::launch::async, [connection = *strangers->connection] {
       return connection.recv_for(patience);
     });
     CHECK(eventually([&] { return strangers->client.was_heard(); }));
-    CHECK(heap_in_use() < before + (std::size_t{1} << 20));
+    CHECK(heap_in_use() < heap_before + (std::size_t{1} << 20));
     {
       const kin::Connection<Message> connection = *strangers->connection;
       strangers.reset();  // the client hangs up

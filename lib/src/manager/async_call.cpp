@@ -104,11 +104,11 @@ class AsyncCall final : public Task {
       const LineWord now = line.now();
       if (now.state() == CallState::answered || now.state() == CallState::idle) continue;
       std::uint64_t before = now.bits();
-      const LineWord awaited = now.with(LineWord::awaited);
-      if (before != awaited.bits() && !line.word.compare_exchange_strong(before, awaited.bits())) {
+      const LineWord asleep = now.with(LineWord::awaited);
+      if (before != asleep.bits() && !line.word.compare_exchange_strong(before, asleep.bits())) {
         continue;
       }
-      if (!futex_wait_slice(line.sleepers_word(), awaited.low(), deadline)) look_around();
+      if (!futex_wait_slice(line.sleepers_word(), asleep.low(), deadline)) look_around();
     }
     return true;
   }
@@ -141,7 +141,7 @@ class AsyncCall final : public Task {
     }
     if (line_->line->now().state() != CallState::answered) {
       try {
-        complain_server_died(line_->connection->state());
+        complain_server_died(line_->link->state());
       } catch (...) {
         return std::current_exception();
       }
@@ -166,7 +166,7 @@ class AsyncCall final : public Task {
   [[nodiscard]] ThreadLine& line() const noexcept { return *line_; }
   [[nodiscard]] const HostedObject& hosted() const { return HostedObject::of(hosted_.object()); }
   void ring_bell() {
-    FutexWord& bell = line_->connection->state().line(line_->line->bell_line.load()).bell;
+    FutexWord& bell = line_->link->state().line(line_->line->bell_line.load()).bell;
     bell.fetch_add(1);
     futex_wake(bell, INT32_MAX);
   }
@@ -304,7 +304,7 @@ TaskRef start_call(const Handle& hosted, HostedCode code, std::span<std::byte> m
   try {
     send_request(*line, object, code, message, cargo, RequestHead::may_be_withdrawn);
   } catch (const QueueShutDown&) {
-    complain_server_died(line->connection->state());
+    complain_server_died(line->link->state());
   } catch (...) {
     keep_free(std::move(line));
     throw;

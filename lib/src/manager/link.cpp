@@ -18,13 +18,13 @@
 namespace kin::detail {
 namespace {
 
-using Connections = std::vector<std::weak_ptr<Connection>>;
+using ServerLinks = std::vector<std::weak_ptr<ServerLink>>;
 
-Guarded<Connections>& connections() {
-  static Immortal<Guarded<Connections>> all;
+Guarded<ServerLinks>& links() {
+  static Immortal<Guarded<ServerLinks>> all;
   return *all;
 }
-[[maybe_unused]] const bool connections_are_made = made_at_load(connections);
+[[maybe_unused]] const bool links_are_made = made_at_load(links);
 
 class ThreadLines {
  public:
@@ -87,18 +87,18 @@ thread_local ThreadLines thread_lines;
 
 }  // namespace
 
-std::shared_ptr<Connection> connection_to(const HostedObject& hosted) {
-  const auto known = connections().with([&](Connections& all) {
+std::shared_ptr<ServerLink> link_to(const HostedObject& hosted) {
+  const auto known = links().with([&](ServerLinks& all) {
     std::erase_if(all, [](const auto& one) { return one.expired(); });
     for (const auto& one : all) {
       if (auto alive = one.lock(); alive && alive->server == hosted.server) return alive;
     }
-    return std::shared_ptr<Connection>();
+    return std::shared_ptr<ServerLink>();
   });
   if (known) return known;
   // The claims take a lock of this process's, so not inside of the other. Where two threads are here at
-  // once, each has a connection.
-  auto made = std::make_shared<Connection>();
+  // once, each has a link.
+  auto made = std::make_shared<ServerLink>();
   made->server = hosted.server;
   made->state_claim = claim_unless_swept(*hosted.manager, hosted.server);
   if (made->state_claim) {
@@ -107,15 +107,15 @@ std::shared_ptr<Connection> connection_to(const HostedObject& hosted) {
   if (!made->requests_claim) {
     throw ManagerDied("the manager's server is dead, and what it held is gone");
   }
-  connections().with([&](Connections& all) { all.push_back(made); });
+  links().with([&](ServerLinks& all) { all.push_back(made); });
   return made;
 }
 
 std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted) {
   auto line = std::make_unique<ThreadLine>();
   line->server = hosted.server;
-  line->connection = connection_to(hosted);
-  ManagerState& state = line->connection->state();
+  line->link = link_to(hosted);
+  ManagerState& state = line->link->state();
   line->index = take_line(state);
   line->line = &state.line(line->index);
   // Goes on behind the calls of whoever had it before: what comes late for these fits none of ours.
@@ -123,7 +123,7 @@ std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted) {
   return line;
 }
 
-void forget_connection(Stamp server) noexcept {
+void forget_link(Stamp server) noexcept {
   if (last_line != nullptr && last_line->server == server) last_line = nullptr;
   if (!ThreadLines::is_over) thread_lines.erase(server);
 }

@@ -9,7 +9,7 @@
 namespace kin::detail {
 
 /// This process's claims on what a manager's clients use; one for all of its threads.
-struct Connection {
+struct ServerLink {
   Stamp server;
   std::shared_ptr<Claim> state_claim;
   std::shared_ptr<Claim> requests_claim;
@@ -23,15 +23,15 @@ struct Connection {
 };
 
 /// Throws ManagerDied if the server died so long ago that nothing of it is left.
-std::shared_ptr<Connection> connection_to(const HostedObject& hosted);
+std::shared_ptr<ServerLink> link_to(const HostedObject& hosted);
 /// This thread needs none any more: of a manager that was shut down.
-void forget_connection(Stamp server) noexcept;
+void forget_link(Stamp server) noexcept;
 
 /// A line of this process, as the thread that calls has it.
 struct ThreadLine {
   Stamp server;
   CallLine* line;
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<ServerLink> link;
   std::uint32_t index;
   std::uint32_t sequence;  // of the last call
   bool is_busy = false;    // between a call and the end of its reading

@@ -128,7 +128,7 @@ void ManagerEngine::end() noexcept {
       process_->join();
     }
     process_.reset();
-    forget_connection(state.server.load());
+    forget_link(state.server.load());
   } catch (const std::exception& error) {
     log(LogLevel::error, name_ + " could not be shut down: " + error.what());
   }

@@ -46,7 +46,7 @@ void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
   // If killed here: the server sees that we are dead, and sets the line free.
   try {
     NoLine no_line;
-    put(own.connection->requests(), message, cargo, no_line, Deadline::never());
+    put(own.link->requests(), message, cargo, no_line, Deadline::never());
   } catch (...) {
     line.word.store(LineWord(head.sequence, CallState::idle).bits());
     throw;
@@ -95,9 +95,9 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
   try {
     send_request(*line_, object, code, message, cargo, flags);
   } catch (const QueueShutDown&) {
-    const std::shared_ptr<Connection> connection = line_->connection;
+    const std::shared_ptr<ServerLink> link = line_->link;
     drop(*std::exchange(line_, nullptr));
-    complain_server_died(connection->state());
+    complain_server_died(link->state());
   }
   if (!wait(only_looks ? Deadline::never() : deadline, may_withdraw)) return false;
   read_answer();
@@ -148,9 +148,9 @@ void RemoteCall::look_after_server() {
   if (!is_gone(line_->server)) return;
   // Its last answer may have come meanwhile.
   if (line_->line->now().state() == CallState::answered) return;
-  const std::shared_ptr<Connection> connection = line_->connection;
+  const std::shared_ptr<ServerLink> link = line_->link;
   drop(*std::exchange(line_, nullptr));
-  complain_server_died(connection->state());
+  complain_server_died(link->state());
 }
 
 void RemoteCall::tell_of_withdrawal() noexcept {
@@ -163,7 +163,7 @@ void RemoteCall::tell_of_withdrawal() noexcept {
                          .flags = 0};
   try {
     NoLine no_line;
-    put(line_->connection->requests(), std::as_bytes(std::span(&head, 1)), {}, no_line,
+    put(line_->link->requests(), std::as_bytes(std::span(&head, 1)), {}, no_line,
         Deadline::never());
   } catch (const std::exception&) {
     return;  // no memory, or no server: it finds out when it wants to answer
