@@ -176,7 +176,8 @@ void Task::call_later_observers() noexcept {
       next = std::move(all->waiting.front().call);
       all->waiting.erase(all->waiting.begin());
     }
-    call_logged(next);
+    // A lambda, as what is made of a template for it is nobody else's, and not exported.
+    call_logged([&next] { next(); });
   }
 }
 
