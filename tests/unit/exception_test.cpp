@@ -671,4 +671,30 @@ TEST_SUITE("exception") {
       CHECK(child.exit_code() == 0);
     }
   }
+
+  TEST_CASE("what a call ended with needs no memory to be told") {
+    using kin::detail::give_exception;
+    using kin::detail::take_exception;
+    std::vector<std::byte> given;
+    kin::detail::IncomingCargo cargo;
+    const auto give = [&](std::span<const std::byte> bytes) {
+      given.assign(bytes.begin(), bytes.end());
+    };
+    const auto give_little = [&](std::span<const std::byte> bytes) {
+      if (!bytes.empty()) throw std::bad_alloc();
+      give(bytes);
+    };
+    const auto thrown = std::make_exception_ptr(std::out_of_range("too far"));
+    give_exception(thrown, nullptr, give);
+    CHECK(caught_as<std::out_of_range>(take_exception(given, cargo)));
+    give_exception(thrown, nullptr, give_little);
+    CHECK(given.empty());
+    CHECK(caught_as<std::bad_alloc>(take_exception(given, cargo)));
+
+    give_exception(thrown, "the task's result", give);
+    const auto failed = caught_as<kin::SerializationError>(take_exception(given, cargo));
+    REQUIRE(failed);
+    CHECK(std::string(failed->what()).find("the task's result can't be sent: too far") !=
+          std::string::npos);
+  }
 }

@@ -147,8 +147,7 @@ class AsyncCall final : public Task {
       }
     }
     IncomingCargo cargo;
-    InArchive in(message(cargo), cargo);
-    return decode_exception(in);
+    return take_exception(message(cargo), cargo);
   }
 
   [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override {

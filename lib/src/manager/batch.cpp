@@ -166,10 +166,7 @@ std::span<const std::byte> BatchAnswers::find(std::size_t at, IncomingCargo& car
   if (!are_here_) throw InvalidStateError("the batch was not run, or run() threw");
   const Answer& answer = answers_.at(at);
   const auto result = std::span(bytes_).subspan(answer.offset, answer.size);
-  if (answer.is_exception) {
-    InArchive in(result, cargo);
-    std::rethrow_exception(decode_exception(in));
-  }
+  if (answer.is_exception) std::rethrow_exception(take_exception(result, cargo));
   const auto handles = std::span(handles_).subspan(answer.first_handle, answer.handles);
   cargo.handles.assign(handles.begin(), handles.end());
   return result;

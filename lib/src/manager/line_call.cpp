@@ -62,40 +62,12 @@ void LineCall::take_back_by(HostedCode code) {
   book.generation = head_.generation;
 }
 
-namespace {
-
-// The function returned; what it returned can't be sent.
-std::exception_ptr as_failed_result(const std::exception_ptr& exception) {
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::bad_alloc&) {
-    return exception;
-  } catch (const std::exception& error) {
-    return std::make_exception_ptr(
-        SerializationError(std::string("the call's result can't be sent: ") + error.what()));
-  } catch (...) {
-    return exception;
-  }
-}
-
-}  // namespace
-
 void LineCall::fail(std::exception_ptr exception) noexcept {
   is_settled_ = true;
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    try {
-      if (gives() && attempt == 0) exception = as_failed_result(exception);
-      const BorrowedBuffers buffers;
-      encode_exception(buffers->out, exception);
-      answer(server_.state_, line_, head_.sequence, buffers->out.bytes(), {}, LineWord::exception);
-      return;
-    } catch (...) {
-      // No memory for it, perhaps; say at least that.
-      exception = std::current_exception();
-    }
-  }
-  // Not even for that. An exception that can't be read is one, too.
-  answer(server_.state_, line_, head_.sequence, {}, {}, LineWord::exception);
+  give_exception(std::move(exception), gives() ? "the call's result" : nullptr,
+                 [&](std::span<const std::byte> bytes) {
+                   answer(server_.state_, line_, head_.sequence, bytes, {}, LineWord::exception);
+                 });
 }
 
 // ---- calls from inside

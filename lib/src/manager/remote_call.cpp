@@ -176,9 +176,7 @@ void RemoteCall::read_answer() {
   result_ = answer_in(line);
   if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo_);
   if (!now.has(LineWord::exception)) return;
-  InArchive in(result_, cargo_);
-  const std::exception_ptr exception = decode_exception(in);
-  std::rethrow_exception(exception);
+  std::rethrow_exception(take_exception(result_, cargo_));
 }
 
 bool RemoteCall::make_here(HostedCode code, std::span<const std::byte> arguments,

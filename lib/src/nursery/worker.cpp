@@ -137,40 +137,9 @@ class Worker {
       task.code(context);
       return true;
     } catch (...) {
-      give_exception(task, context.gives(), std::current_exception());
+      give_exception(std::current_exception(), context.gives() ? "the task's result" : nullptr,
+                     [&](std::span<const std::byte> bytes) { TaskContext(task).give(bytes, {}); });
       return false;
-    }
-  }
-
-  void give_exception(TaskSlot& task, bool of_result, std::exception_ptr exception) {
-    for (int attempt = 0; attempt < 2; ++attempt) {
-      try {
-        if (of_result) exception = as_failed_result(exception);
-        const BorrowedBuffers buffers;
-        encode_exception(buffers->out, exception);
-        TaskContext(task).give(buffers->out.bytes(), {});
-        return;
-      } catch (...) {
-        // No memory for it, perhaps; say at least that.
-        exception = std::current_exception();
-        of_result = false;
-      }
-    }
-    // Not even for that. Nothing at all stands for it, and needs none.
-    TaskContext(task).give({}, {});
-  }
-
-  // The function returned; what it returned can't be sent.
-  static std::exception_ptr as_failed_result(const std::exception_ptr& exception) {
-    try {
-      std::rethrow_exception(exception);
-    } catch (const std::bad_alloc&) {
-      return exception;
-    } catch (const std::exception& error) {
-      return std::make_exception_ptr(
-          SerializationError(std::string("the task's result can't be sent: ") + error.what()));
-    } catch (...) {
-      return exception;
     }
   }
 

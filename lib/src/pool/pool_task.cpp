@@ -105,10 +105,7 @@ std::exception_ptr PoolTask::failure() {
     case TaskState::finished: return nullptr;
     case TaskState::failed: {
       IncomingCargo cargo;
-      const std::span<const std::byte> bytes = message(cargo);
-      if (bytes.empty()) return std::make_exception_ptr(std::bad_alloc());  // and none to say so
-      InArchive in(bytes, cargo);
-      return decode_exception(in);
+      return take_exception(message(cargo), cargo);
     }
     case TaskState::cancelled:
       return std::make_exception_ptr(CancelledError("the task was cancelled: " + name()));

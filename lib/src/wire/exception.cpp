@@ -178,4 +178,47 @@ std::exception_ptr decode_exception(InArchive& in) {
   return exception ? exception : remote;
 }
 
+namespace {
+
+// The function returned; what it returned can't be sent.
+std::exception_ptr as_failed_result(const std::exception_ptr& exception, const char* what) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::bad_alloc&) {
+    return exception;
+  } catch (const std::exception& error) {
+    return std::make_exception_ptr(
+        SerializationError(std::string(what) + " can't be sent: " + error.what()));
+  } catch (...) {
+    return exception;
+  }
+}
+
+}  // namespace
+
+void give_exception(std::exception_ptr exception, const char* unsendable,
+                    FunctionRef<void(std::span<const std::byte>)> give) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    try {
+      if (unsendable != nullptr && attempt == 0) {
+        exception = as_failed_result(exception, unsendable);
+      }
+      OutArchive out;
+      encode_exception(out, exception);
+      give(out.bytes());
+      return;
+    } catch (...) {
+      // No memory for it, perhaps; say at least that.
+      exception = std::current_exception();
+    }
+  }
+  give({});
+}
+
+std::exception_ptr take_exception(std::span<const std::byte> bytes, IncomingCargo& cargo) {
+  if (bytes.empty()) return std::make_exception_ptr(std::bad_alloc());
+  InArchive in(bytes, cargo);
+  return decode_exception(in);
+}
+
 }  // namespace kin::detail

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <kin/detail/archive.hpp>
+#include "base/function_ref.hpp"
 
+#include <kin/detail/archive.hpp>
+#include <kin/detail/cargo.hpp>
+
+#include <cstddef>
 #include <exception>
+#include <span>
 
 namespace kin::detail {
 
@@ -18,5 +23,15 @@ void encode_exception(OutArchive& out, const std::exception_ptr& exception);
 /// it there is nested in the RemoteError. Never null.
 /// Throws SerializationError if the message is damaged.
 std::exception_ptr decode_exception(InArchive& in);
+
+/// What a call ended with, in place of its result: hands `give` the message. Where there is no memory for
+/// it a std::bad_alloc takes its place, and at last no bytes at all, which stand for one and need none.
+/// `unsendable` is what the function did return, "the task's result", where the exception says why that
+/// can't be sent; else null.
+/// Throws what `give` throws of no bytes.
+void give_exception(std::exception_ptr exception, const char* unsendable,
+                    FunctionRef<void(std::span<const std::byte>)> give);
+/// What it gave, made anew; see decode_exception().
+std::exception_ptr take_exception(std::span<const std::byte> bytes, IncomingCargo& cargo);
 
 }  // namespace kin::detail
