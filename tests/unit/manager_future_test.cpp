@@ -86,6 +86,21 @@ TEST_SUITE("manager future") {
     CHECK(eventually([&] { return calls == 111; }));
   }
 
+  // Fails when a call that ends between two looks of the thread that calls is taken for one that was called.
+  TEST_CASE("who is called while more calls end is not forgotten") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    constexpr int calls = 20'000;
+    std::atomic<int> called{0};
+    for (int i = 0; i < calls; ++i) {
+      const auto future = number.apply_async(count_up);
+      future.add_done_callback([&](const kin::Future<int>& done) { called += done.get() > 0; });
+    }
+    CHECK(eventually([&] { return called == calls; }));
+    CHECK(number.copy() == calls);
+  }
+
   TEST_CASE("when the server dies a call says so") {
     const Frame frame;
     const kin::Manager manager;

@@ -17,6 +17,7 @@
 #include <kin/error.hpp>
 
 #include <algorithm>
+#include <list>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -114,8 +115,10 @@ class AsyncCall final : public Task {
   }
 
   void look_around() override {
-    if (is_gone(line_->server)) is_dead_.store(true);
+    if (is_gone(line_->server)) note_death();
   }
+  /// The server is gone: what it has not answered now, it will not.
+  void note_death() noexcept { is_dead_.store(true); }
 
   bool cancel(bool /*kill*/) override {
     CallLine& line = *line_->line;
@@ -206,7 +209,7 @@ namespace {
 struct Watched {
   Stamp server;
   std::uint32_t bell_line;
-  std::vector<TaskRef> calls;
+  std::list<TaskRef> calls;
 };
 struct Watches {
   std::vector<std::unique_ptr<Watched>> all;
@@ -219,29 +222,29 @@ Guarded<Watches>& watches() {
 }
 [[maybe_unused]] const bool watches_are_made = made_at_load(watches);
 
-// The thread, for one manager.
+// The thread, for one manager. It allocates nothing: there is nobody whom it could tell that it can't.
 void watch(Watched* own, LinePtr bell_line) {
   CallLine& line = *bell_line->line;
   while (true) {
     const std::uint32_t rings = line.bell.load();
-    std::vector<TaskRef> over;
+    std::list<TaskRef> over;
     bool has_left = false;
     watches().with([&](Watches& watches) {
-      const auto is_over = [](const TaskRef& call) { return Task::is_over(call->stage()); };
-      for (const TaskRef& call : own->calls) {
-        if (is_over(call)) over.push_back(call);
+      // Each is looked at once: it may end at any time.
+      for (auto at = own->calls.begin(); at != own->calls.end();) {
+        const auto call = at++;
+        if (Task::is_over((*call)->stage())) over.splice(over.end(), own->calls, call);
       }
-      std::erase_if(own->calls, is_over);
       has_left = over.empty() && own->calls.empty();
       if (has_left) std::erase_if(watches.all, [&](const auto& one) { return one.get() == own; });
     });
     for (const TaskRef& call : over) static_cast<AsyncCall&>(*call).call_observers();
     if (has_left) break;
-    over.clear();
-    if (futex_wait_slice(line.bell, rings, Deadline::never())) continue;
-    std::vector<TaskRef> left;
-    watches().with([&](Watches&) { left = own->calls; });
-    for (const TaskRef& call : left) call->look_around();
+    if (!over.empty() || futex_wait_slice(line.bell, rings, Deadline::never())) continue;
+    if (!is_gone(bell_line->server)) continue;
+    watches().with([&](Watches&) {
+      for (const TaskRef& call : own->calls) static_cast<AsyncCall&>(*call).note_death();
+    });
   }
   keep_free(std::move(bell_line));
 }
