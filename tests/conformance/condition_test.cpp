@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Condition, against CPython's _TestCondition. Its lock stands beside it here.
+// Condition, against CPython's _TestCondition, and the manager's. Its lock stands beside it in kin, which
+// LockedCondition makes one again.
 //
 // Fails when:
 //   notify() lets go all: test_notify, test_notify_n
 //   notify_all() lets go one: test_notify_all
 //   wait_until() is always true: test_notify, test_notify_all, test_notify_n, test_timeout
+//   ConditionStore::notify() lets go one more, which is none of all: test_notify, test_notify_all of the
+//     manager
 
-#include "trial.hpp"
+#include "makers.hpp"
 
 #include <mutex>
 
@@ -15,20 +18,24 @@ using namespace trial;
 
 namespace {
 
-// A condition, its lock, and who waits for it.
+// A condition, and who waits for it.
+template <typename Condition>
 class Meeting {
  public:
-  kin::Lock lock;
-  kin::Condition changed;
+  explicit Meeting(Condition condition) : changed(std::move(condition)) {}
+
+  Condition changed;
 
   // Lets so many wait, of whom half are processes and half threads, or all threads.
   void gather(Kind kind, int count, std::chrono::nanoseconds limit = patience) {
-    const auto wait = [=, lock = lock, changed = changed, sleeping = sleeping_,
-                       notified = notified_, timed_out = timed_out_] {
-      const std::scoped_lock guard(lock);
+    const auto wait = [=, changed = changed, sleeping = sleeping_, notified = notified_,
+                       timed_out = timed_out_] {
+      const std::scoped_lock guard(changed);
       sleeping.release();
-      const bool told = changed.wait_for(lock, limit);
-      expect(lock.locked());
+      const bool told = changed.wait_for(limit);
+      // It is held again, so it can be let go of.
+      changed.unlock();
+      changed.lock();
       (told ? notified : timed_out).release();
     };
     // Processes first: so none is forked in the midst of these threads.
@@ -37,7 +44,7 @@ class Meeting {
     }
     for (int i = 0; i < count; ++i) REQUIRE(sleeping_.try_acquire_for(patience));
     // Each let go of the lock by waiting.
-    const std::scoped_lock guard(lock);
+    const std::scoped_lock guard(changed);
   }
   // Whether so many are notified, and no more.
   [[nodiscard]] bool exactly(int count) const { return count_of(notified_, count); }
@@ -48,10 +55,10 @@ class Meeting {
     bool well = true;
     for (Companion& waiter : waiters_) well = waiter.ends_well() && well;
     waiters_.clear();
-    const std::scoped_lock guard(lock);
+    const std::scoped_lock guard(changed);
     changed.notify_all();
-    return well && !changed.wait_for(lock, 1ms) && notified_.value() == 0 &&
-           timed_out_.value() == 0 && sleeping_.value() == 0;
+    return well && !changed.wait_for(1ms) && notified_.value() == 0 && timed_out_.value() == 0 &&
+           sleeping_.value() == 0;
   }
 
  private:
@@ -69,21 +76,25 @@ class Meeting {
   std::vector<Companion> waiters_;
 };
 
-void notify(const Meeting& meeting, int count) {
-  const std::scoped_lock guard(meeting.lock);
+template <typename Condition>
+void notify(const Meeting<Condition>& meeting, std::size_t count) {
+  const std::scoped_lock guard(meeting.changed);
   meeting.changed.notify(count);
 }
 
 }  // namespace
 
 TEST_SUITE("condition") {
-  TEST_CASE_FIXTURE(Trial, "test_notify") {
-    Meeting meeting;
-    meeting.gather(each_kind(), 2);
+  TEST_CASE_TEMPLATE("test_notify", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Kind kind = each_kind();
+    const Maker maker;
+    Meeting meeting(maker.condition());
+    meeting.gather(kind, 2);
     CHECK(meeting.exactly(0));
     for (int i = 0; i < 2; ++i) {
       {
-        const std::scoped_lock guard(meeting.lock);
+        const std::scoped_lock guard(meeting.changed);
         meeting.changed.notify_one();
       }
       CHECK(meeting.exactly(1));
@@ -91,9 +102,11 @@ TEST_SUITE("condition") {
     CHECK(meeting.all_end_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_notify_all") {
+  TEST_CASE_TEMPLATE("test_notify_all", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    Meeting meeting;
+    const Maker maker;
+    Meeting meeting(maker.condition());
     meeting.gather(kind, 6, 50ms);
     CHECK(meeting.exactly_time_out(6));
     CHECK(meeting.all_end_well());
@@ -101,16 +114,19 @@ TEST_SUITE("condition") {
     meeting.gather(kind, 6);
     CHECK(meeting.exactly(0));
     {
-      const std::scoped_lock guard(meeting.lock);
+      const std::scoped_lock guard(meeting.changed);
       meeting.changed.notify_all();
     }
     CHECK(meeting.exactly(6));
     CHECK(meeting.all_end_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_notify_n") {
-    Meeting meeting;
-    meeting.gather(each_kind(), 6);
+  TEST_CASE_TEMPLATE("test_notify_n", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Kind kind = each_kind();
+    const Maker maker;
+    Meeting meeting(maker.condition());
+    meeting.gather(kind, 6);
     CHECK(meeting.exactly(0));
     notify(meeting, 2);
     CHECK(meeting.exactly(2));
@@ -121,82 +137,85 @@ TEST_SUITE("condition") {
     CHECK(meeting.all_end_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_timeout") {
+  TEST_CASE_TEMPLATE("test_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Lock lock;
-    const kin::Condition condition;
-    const auto wait = [=] {
-      const std::scoped_lock guard(lock);
+    const Maker maker;
+    const auto wait = [condition = maker.condition()] {
+      const std::scoped_lock guard(condition);
       const auto start = std::chrono::steady_clock::now();
-      expect(!condition.wait_for(lock, 50ms));
+      expect(!condition.wait_for(50ms));
       expect(std::chrono::steady_clock::now() - start >= 50ms);
-      expect(!condition.wait_for(lock, 0s));
-      expect(!condition.wait_for(lock, -1s));
+      expect(!condition.wait_for(0s));
+      expect(!condition.wait_for(-1s));
     };
     wait();
     CHECK(Companion(kind, wait).ends_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_waitfor") {
+  TEST_CASE_TEMPLATE("test_waitfor", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Lock lock;
-    const kin::Condition changed;
-    const kin::RawValue<int> state(-1);
+    const Maker maker;
+    const auto changed = maker.condition();
+    const kin::Value<int> state(-1);
     Companion counter(kind, [=] {
-      const std::scoped_lock guard(lock);
-      state.get() = 0;
+      const std::scoped_lock guard(changed);
+      state.store(0);
       changed.notify_one();
-      expect(changed.wait_for(lock, patience, [&] { return state.get() == 4; }));
-      expect(state.get() == 4);
+      expect(changed.wait_for(patience, [&] { return state.load() == 4; }));
+      expect(state.load() == 4);
     });
     {
-      const std::scoped_lock guard(lock);
-      CHECK(changed.wait_for(lock, patience, [&] { return state.get() == 0; }));
-      CHECK(state.get() == 0);
+      const std::scoped_lock guard(changed);
+      CHECK(changed.wait_for(patience, [&] { return state.load() == 0; }));
+      CHECK(state.load() == 0);
     }
     for (int i = 0; i < 4; ++i) {
-      const std::scoped_lock guard(lock);
-      ++state.get();
+      const std::scoped_lock guard(changed);
+      state.fetch_add(1);
       changed.notify_one();
     }
     CHECK(counter.ends_well());
   }
 
   // Notifications don't count; what is waited for does.
-  TEST_CASE_FIXTURE(Trial, "test_waitfor_timeout") {
+  TEST_CASE_TEMPLATE("test_waitfor_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Lock lock;
-    const kin::Condition changed;
-    const kin::RawValue<int> state(0);
+    const Maker maker;
+    const auto changed = maker.condition();
+    const kin::Value<int> state(0);
     const kin::Event waits;
     Companion waiter(kind, [=] {
-      const std::scoped_lock guard(lock);
+      const std::scoped_lock guard(changed);
       waits.set();
       const auto start = std::chrono::steady_clock::now();
-      expect(!changed.wait_for(lock, 100ms, [&] { return state.get() == 4; }));
+      expect(!changed.wait_for(100ms, [&] { return state.load() == 4; }));
       expect(std::chrono::steady_clock::now() - start >= 100ms);
     });
     CHECK(waits.wait_for(patience));
     for (int i = 0; i < 3; ++i) {
-      const std::scoped_lock guard(lock);
-      ++state.get();
+      const std::scoped_lock guard(changed);
+      state.fetch_add(1);
       changed.notify_one();
     }
     CHECK(waiter.ends_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_wait_result") {
+  TEST_CASE_TEMPLATE("test_wait_result", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Lock lock;
-    const kin::Condition condition;
-    const std::scoped_lock guard(lock);
-    CHECK_FALSE(condition.wait_for(lock, 0s));
-    CHECK_FALSE(condition.wait_for(lock, 10ms));
+    const Maker maker;
+    const auto condition = maker.condition();
+    const std::scoped_lock guard(condition);
+    CHECK_FALSE(condition.wait_for(0s));
+    CHECK_FALSE(condition.wait_for(10ms));
     Companion notifier(kind, [=] {
-      const std::scoped_lock theirs(lock);
+      const std::scoped_lock theirs(condition);
       condition.notify_one();
     });
-    CHECK(condition.wait_for(lock, patience));
+    CHECK(condition.wait_for(patience));
     CHECK(notifier.ends_well());
   }
 }

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Event, against CPython's _TestEvent. What repr() shows there is is_set() here.
+// Event, against CPython's _TestEvent, and the manager's. What repr() shows there is is_set() here.
 //
 // Fails when:
 //   set() sets no bit: test_event
 //   clear() clears none: test_event, test_repr
+//   EventStore::clear() does nothing: test_event, test_repr of the manager
 
-#include "trial.hpp"
+#include "makers.hpp"
 
 using namespace trial;
 
 TEST_SUITE("event") {
-  TEST_CASE_FIXTURE(Trial, "test_event") {
+  TEST_CASE_TEMPLATE("test_event", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Event event;
+    const Maker maker;
+    const auto event = maker.event();
     CHECK_FALSE(event.is_set());
 
     CHECK_FALSE(event.wait_for(0s));
@@ -38,9 +41,11 @@ TEST_SUITE("event") {
   }
 
   // One for all who wait.
-  TEST_CASE_FIXTURE(Trial, "test_event_of_several") {
+  TEST_CASE_TEMPLATE("test_event_of_several", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Event event;
+    const Maker maker;
+    const auto event = maker.event();
     const kin::Semaphore here(0);
     std::vector<Companion> waiters;
     for (int i = 0; i < 4; ++i) {
@@ -54,9 +59,11 @@ TEST_SUITE("event") {
     for (Companion& waiter : waiters) CHECK(waiter.ends_well());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_repr") {
+  TEST_CASE_TEMPLATE("test_repr", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Event event;
+    const Maker maker;
+    const auto event = maker.event();
     for (const bool set : {true, false}) {
       if (set) {
         event.set();

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Lock and RLock, against CPython's _TestLock. What repr() shows there is owner() and depth() here.
+// Lock and RLock, against CPython's _TestLock, and the manager's. What repr() shows there is owner() and depth()
+// here.
 //
 // Fails when:
 //   after_fork_in_child() does not forget_thread_id(): test_repr_lock and all behind it
 //   owner() does not ask is_held(): test_lock_of_the_dead
 //   settle_in() gives no name: test_repr_lock, test_repr_rlock
 //   lock_until() takes over the count of held locks: test_many_locks
+//   LockStore::unlock() of what nobody holds does nothing: test_lock of the manager
 
-#include "trial.hpp"
+#include "makers.hpp"
 
 #include "support/again.hpp"
 #include "support/sanitizer.hpp"
@@ -86,8 +88,7 @@ void expect_owners_are_told() {
 }
 
 template <typename SomeLock>
-void expect_guards_work(Kind kind) {
-  const SomeLock lock;
+void expect_guards_work(Kind kind, const SomeLock& lock) {
   const auto use = [lock] {
     {
       const std::scoped_lock guard(lock);
@@ -116,9 +117,11 @@ void expect_guards_work(Kind kind) {
 TEST_SUITE("lock") {
   TEST_CASE_FIXTURE(Trial, "test_repr_lock") { expect_owners_are_told<kin::Lock>(); }
 
-  TEST_CASE_FIXTURE(Trial, "test_lock") {
+  TEST_CASE_TEMPLATE("test_lock", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Lock lock;
+    const Maker maker;
+    const auto lock = maker.lock();
     CHECK_FALSE(lock.locked());
     CHECK(lock.try_lock());
     CHECK(lock.locked());
@@ -140,7 +143,8 @@ TEST_SUITE("lock") {
     CHECK_THROWS_AS(lock.unlock(), std::logic_error);
   }
 
-  // Better than Python's Lock, which anyone may release: it belongs to the thread that took it.
+  // Better than Python's Lock, which anyone may release: it belongs to the thread that took it. Anyone may
+  // release a manager's: see TestSyncManagerTypes.
   TEST_CASE_FIXTURE(Trial, "test_lock_of_another") {
     const Kind kind = each_kind();
     const kin::Lock lock;
@@ -206,9 +210,19 @@ TEST_SUITE("lock") {
     CHECK_FALSE(lock.locked());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_lock_context") { expect_guards_work<kin::Lock>(each_kind()); }
+  TEST_CASE_TEMPLATE("test_lock_context", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Kind kind = each_kind();
+    const Maker maker;
+    expect_guards_work(kind, maker.lock());
+  }
 
-  TEST_CASE_FIXTURE(Trial, "test_rlock_context") { expect_guards_work<kin::RLock>(each_kind()); }
+  TEST_CASE_TEMPLATE("test_rlock_context", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Kind kind = each_kind();
+    const Maker maker;
+    expect_guards_work(kind, maker.rlock());
+  }
 
   // Better than Python's: a lock whose holder was killed, or whose thread ended, goes on working.
   TEST_CASE_FIXTURE(Trial, "test_lock_of_the_dead") {

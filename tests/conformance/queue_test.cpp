@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Queue, against CPython's _TestQueue. There is no feeder thread here: what put() returned from is
-// in the queue, so the cases of the feeder ask for more than the rows do.
+// Queue, against CPython's _TestQueue, and the manager's. There is no feeder thread here: what put() returned
+// from is in the queue, so the cases of the feeder ask for more than the rows do. A manager's queue has
+// no close(): other threads and processes reach it by the same proxy.
 //
 // Fails when:
 //   ByteChannel's get() waits with Deadline::passed(): test_get, test_timeout
 //   size_of() counts to 1 only: test_qsize
+//   QueueStore::get() takes the last one: test_get, test_fork, test_qsize of the manager
 //   Handle::checked_object() does not look at `closed`: test_closed_queue_…
 //   OutArchive::enter() does not count: test_queue_feeder_on_queue_feeder_error
 
-#include "trial.hpp"
+#include "makers.hpp"
 
 #include <memory>
 
@@ -67,11 +69,13 @@ void with_each_item_type(Each each) {
 
 TEST_SUITE("queue") {
   // Empty is no exception but an empty optional, and there is no timeout to ignore in try_get().
-  TEST_CASE_FIXTURE(Trial, "test_get") {
+  TEST_CASE_TEMPLATE("test_get", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    with_each_item_type([kind](auto item) {
+    const Maker maker;
+    with_each_item_type([&](auto item) {
       using Item = decltype(item(0));
-      const kin::Queue<Item> queue;
+      const auto queue = maker.template queue<Item>();
       const kin::Queue<bool> put_now;
       CHECK(queue.empty());
       Companion putter(kind, [=] {
@@ -98,9 +102,11 @@ TEST_SUITE("queue") {
   }
 
   // The queue was used before the fork, which in Python has started its feeder.
-  TEST_CASE_FIXTURE(Trial, "test_fork") {
+  TEST_CASE_TEMPLATE("test_fork", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Queue<int> queue;
+    const Maker maker;
+    const auto queue = maker.template queue<int>();
     for (int i = 0; i < 10; ++i) queue.put(i);
     Companion putter(kind, [queue] {
       for (int i = 10; i < 20; ++i) queue.put(i);
@@ -110,9 +116,11 @@ TEST_SUITE("queue") {
     CHECK_FALSE(queue.try_get());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_qsize") {
+  TEST_CASE_TEMPLATE("test_qsize", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Queue<int> queue;
+    const Maker maker;
+    const auto queue = maker.template queue<int>();
     CHECK(queue.size() == 0);
     queue.put(1);
     CHECK(queue.size() == 1);
@@ -131,9 +139,11 @@ TEST_SUITE("queue") {
     CHECK(queue.size() == 0);
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_timeout") {
+  TEST_CASE_TEMPLATE("test_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Queue<int> queue;
+    const Maker maker;
+    const auto queue = maker.template queue<int>();
     CHECK(Companion(kind, [queue] {
             const auto start = std::chrono::steady_clock::now();
             expect(!queue.get_for(200ms));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Semaphore and BoundedSemaphore, against CPython's _TestSemaphore.
+// Semaphore and BoundedSemaphore, against CPython's _TestSemaphore, and the manager's.
 //
 // Fails when:
 //   take_from_number() takes what is not there: test_semaphore, test_bounded_semaphore, test_timeout
 //   release_word() gives back no other's permit: test_bounded_semaphore
 //   take_from_the_dead() does nothing: test_semaphore_of_the_dead
+//   SemaphoreStore::acquire() takes what is not there: test_semaphore of the manager
 
-#include "trial.hpp"
+#include "makers.hpp"
 
 #include <csignal>
 #include <unistd.h>
@@ -56,7 +57,8 @@ void expect_a_semaphore(Kind kind, const Any& semaphore) {
 }
 
 // As much as is asked for above the initial value.
-void expect_it_grows(Kind kind, const kin::Semaphore& semaphore) {
+template <typename Any>
+void expect_it_grows(Kind kind, const Any& semaphore) {
   semaphore.release();
   CHECK(semaphore.value() == 3);
   CHECK(Companion(kind, [semaphore] { semaphore.release(); }).ends_well());
@@ -81,24 +83,36 @@ void expect_time_limits(const Any& semaphore) {
 }  // namespace
 
 TEST_SUITE("semaphore") {
-  TEST_CASE_FIXTURE(Trial, "test_semaphore") {
+  TEST_CASE_TEMPLATE("test_semaphore", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    for (const auto on_death : {kin::OnDeath::keep, kin::OnDeath::give_back}) {
-      const kin::Semaphore semaphore({.on_death = on_death}, 2);
-      expect_a_semaphore(kind, semaphore);
-      expect_it_grows(kind, semaphore);
-    }
+    const Maker maker;
+    const auto semaphore = maker.semaphore(2);
+    expect_a_semaphore(kind, semaphore);
+    expect_it_grows(kind, semaphore);
   }
 
   // More than Python asks of it: it has bounds.
-  TEST_CASE_FIXTURE(Trial, "test_bounded_semaphore") {
+  TEST_CASE_TEMPLATE("test_bounded_semaphore", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    for (const auto on_death : {kin::OnDeath::keep, kin::OnDeath::give_back}) {
-      const kin::BoundedSemaphore semaphore({.on_death = on_death}, 2);
-      expect_a_semaphore(kind, semaphore);
-      CHECK_THROWS_AS(semaphore.release(), std::logic_error);
-      CHECK(semaphore.value() == 2);
-    }
+    const Maker maker;
+    const auto semaphore = maker.bounded_semaphore(2);
+    expect_a_semaphore(kind, semaphore);
+    CHECK_THROWS_AS(semaphore.release(), std::logic_error);
+    CHECK(semaphore.value() == 2);
+  }
+
+  // Whatever becomes of what the dead held, it is a semaphore for the living.
+  TEST_CASE_FIXTURE(Trial, "test_semaphore_on_death") {
+    const Kind kind = each_kind();
+    const kin::Semaphore gives_back({.on_death = kin::OnDeath::give_back}, 2);
+    expect_a_semaphore(kind, gives_back);
+    expect_it_grows(kind, gives_back);
+    const kin::BoundedSemaphore keeps({.on_death = kin::OnDeath::keep}, 2);
+    expect_a_semaphore(kind, keeps);
+    CHECK_THROWS_AS(keeps.release(), std::logic_error);
+    CHECK(keeps.value() == 2);
   }
 
   TEST_CASE_FIXTURE(Trial, "test_timeout") {
