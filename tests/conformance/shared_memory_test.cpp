@@ -16,6 +16,7 @@
 //   attach() does not compare the files: test_shared_memory_pickle_unpickle_dead_object
 //   ShareableList::set() does not look how long a text is: test_shared_memory_ShareableList_basics
 //   checked_name() lets a zero pass: test_shared_memory_name_with_embedded_null
+//   SharedMemoryManager's end() does nothing: test_shared_memory_SharedMemoryManager_…
 
 #include "trial.hpp"
 
@@ -25,6 +26,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -254,9 +256,74 @@ TEST_SUITE("shared_memory") {
     CHECK(refusal_of([&] { static_cast<void>(queue.get()); }) == ENOENT);
   }
 
+  // Here there is nothing to start: what is not started in Python is one that was shut down, or moved from.
+  TEST_CASE_FIXTURE(BlockTrial, "test_shared_memory_SharedMemoryManager_basics") {
+    kin::SharedMemoryManager smm1;
+    const auto lst = smm1.shareable_list(std::vector<Item>(4, Item(0)));
+    const auto doppleganger_lst = kin::ShareableList::open(lst.shm().name());
+    CHECK(lst.size() == doppleganger_lst.size());
+    const auto held = smm1.shared_memory(128);
+    const auto doppleganger_shm0 = SharedMemory::open(held.name());
+    CHECK(doppleganger_shm0.size() == held.size());
+    CHECK(held.name() != smm1.shared_memory(128).name());
+    // A name that is gone by then is nobody's business.
+    smm1.shared_memory(16).unlink();
+    smm1.shutdown();
+    smm1.shutdown();
+    CHECK_THROWS_AS(static_cast<void>(smm1.shared_memory(16)), std::logic_error);
+    CHECK_THROWS_AS(static_cast<void>(smm1.shareable_list({1})), std::logic_error);
+    CHECK(refusal_of([&] { SharedMemory::open(held.name()); }) == ENOENT);
+    CHECK(refusal_of([&] { kin::ShareableList::open(lst.shm().name()); }) == ENOENT);
+    // Who has it open keeps it.
+    set_text(doppleganger_shm0, "held");
+    CHECK(text_of(held, 4) == "held");
+
+    std::string name;
+    {
+      kin::SharedMemoryManager smm2;
+      const auto sl = smm2.shareable_list({1, 2.5, "text"});
+      CHECK(kin::ShareableList::open(sl.shm().name()).size() == 3);
+      name = sl.shm().name();
+      const kin::SharedMemoryManager smm3(std::move(smm2));
+      CHECK(is_there(name));
+      CHECK_THROWS_AS(static_cast<void>(smm2.shared_memory(16)), std::logic_error);
+      CHECK_THROWS_AS(smm2.shutdown(), std::logic_error);
+    }
+    CHECK(refusal_of([&] { kin::ShareableList::open(name); }) == ENOENT);
+  }
+
+  // The blocks of children are its own, too, however these end. What is left when all are gone is the tracker's,
+  // as ever: see test_shared_memory_cleaned_after_process_termination.
+  TEST_CASE_FIXTURE(BlockTrial, "test_shared_memory_SharedMemoryManager_reuses_resource_tracker") {
+    std::vector<std::string> names;
+    {
+      kin::SharedMemoryManager smm;
+      const kin::Queue<std::string> made;
+      made.put(smm.shared_memory(16).name());
+      CHECK(outcome([&smm, made] {
+              made.put(smm.shared_memory(16).name());
+              try {
+                smm.shutdown();
+                expect(false);
+              } catch (const std::logic_error&) {
+              }
+            }) == 0);
+      CHECK(outcome([&smm, made] {
+              made.put(smm.shareable_list({1, 2}).shm().name());
+              static_cast<void>(std::raise(SIGKILL));
+            }) == -SIGKILL);
+      while (const auto name = made.try_get()) names.push_back(*name);
+      CHECK(names.size() == 3);
+      CHECK(std::ranges::all_of(names, is_there));
+    }
+    CHECK(std::ranges::none_of(names, is_there));
+  }
+
   TEST_CASE("test_shared_memory_cleaned_after_process_termination") {
     if (support::is_again()) {
       SharedMemory::create(own_name("left"), 10);
+      const kin::SharedMemoryManager manager;
+      std::fprintf(stderr, "made %s\n", manager.shared_memory(10).name().c_str());
       static_cast<void>(std::raise(SIGTERM));
     }
     const Trial frame;
@@ -266,6 +333,11 @@ TEST_SUITE("shared_memory") {
     CHECK(output.starts_with("status 36608:"));  // 128 + SIGTERM, of the shell in between
     CHECK(output.find("warning: shared memory that nobody unlinked was removed") != output.npos);
     CHECK(output.find(own_name("again-left")) != output.npos);
+    // What a manager had made as well: it printed the name, and so did the tracker.
+    REQUIRE(output.find("made psm_") != output.npos);
+    const std::string name = output.substr(output.find("made ") + 5, std::strlen("psm_00000000"));
+    CHECK_FALSE(is_there(name));
+    CHECK(output.find(name) != output.rfind(name));
   }
 
   TEST_CASE("test_shared_memory_untracking") {

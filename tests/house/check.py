@@ -92,6 +92,7 @@ PART_OF = {
     "shareable_list": "shared",
     "shared_allocator": "shared",
     "shared_memory": "shared",
+    "shared_memory_manager": "shared",
     "shared_object": "shared",
     "value": "shared",
 }

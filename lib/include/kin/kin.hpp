@@ -23,6 +23,7 @@
 #include <kin/shared.hpp>
 #include <kin/shared_allocator.hpp>
 #include <kin/shared_memory.hpp>
+#include <kin/shared_memory_manager.hpp>
 #include <kin/shared_object.hpp>
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
