@@ -7,6 +7,9 @@
 #include <doctest/doctest.h>
 
 #include <concepts>
+#include <cstddef>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -92,10 +95,34 @@ TEST_SUITE("managed dict") {
     }
     CHECK(seen == Items{{"a", 2}, {"m", 3}, {"z", 5}});
     CHECK(counts.size() == 6);
+    const Counts::Iterator none;
+    CHECK(none == std::default_sentinel);
+  }
+
+  TEST_CASE("dictionaries are put together, in one call") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto left = manager.dict<std::string, int>({{"a", 1}, {"b", 2}});
+    const auto right = manager.dict<std::string, int>({{"b", 3}, {"c", 4}});
+    const std::size_t calls = manager.statistics().calls;
+    CHECK((left | right) == Items{{"a", 1}, {"b", 3}, {"c", 4}});
+    CHECK((left | Items{{"a", 9}}) == Items{{"a", 9}, {"b", 2}});
+    CHECK((Items{{"b", 0}, {"x", 0}} | left) == Items{{"b", 2}, {"x", 0}, {"a", 1}});
+    CHECK(manager.statistics().calls == calls + 4);
+    left |= right;
+    left |= {{"d", 5}};
+    left |= left;
+    left.update(std::map<std::string, int>{{"e", 6}});
+    CHECK(left.items() == Items{{"a", 1}, {"b", 3}, {"c", 4}, {"d", 5}, {"e", 6}});
+    const kin::Manager another;
+    const auto copy = another.dict<std::string, int>(right);
+    copy.update(left);
+    CHECK(copy.keys() == std::vector<std::string>{"b", "c", "a", "d", "e"});
+    CHECK(another.dict<std::string, int>(std::map<std::string, int>{{"z", 1}}).size() == 1);
   }
 
   TEST_CASE("an element is no value that was read once") {
-    using Element = kin::managed::Element<std::string, int>;
+    using Element = kin::managed::Element<Counts>;
     static_assert(!std::copy_constructible<Element>);
     static_assert(std::convertible_to<Element, int>);
     static_assert(!std::convertible_to<Element&, int>);

@@ -3,14 +3,18 @@
 
 #include <kin/detail/hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
+#include <kin/detail/managed_list.hpp>
 #include <kin/detail/managed_queue.hpp>
+#include <kin/detail/managed_set.hpp>
 #include <kin/detail/managed_sync.hpp>
-#include <kin/detail/managed_values.hpp>
+#include <kin/detail/managed_value.hpp>
 #include <kin/detail/manager_engine.hpp>
 #include <kin/error.hpp>
 #include <kin/proxy.hpp>
 
+#include <concepts>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -62,19 +66,39 @@ class Manager {
     return host<T>(std::forward<Arguments>(arguments)...);
   }
 
-  /// A dictionary, filled with these items.
+  /// Containers, filled with these elements: of a braced list, or of any range, which may be another of
+  /// them.
   template <typename K, typename V>
   [[nodiscard]] managed::Dict<K, V> dict(const std::vector<std::pair<K, V>>& items = {}) const {
     return managed::Dict<K, V>(host<detail::OrderedDict<K, V>>(items));
   }
-
+  template <typename K, typename V, detail::ElementsFor<std::vector<std::pair<K, V>>> R>
+  [[nodiscard]] managed::Dict<K, V> dict(R&& items) const {
+    return dict<K, V>(detail::collect<std::vector<std::pair<K, V>>>(items));
+  }
   template <typename T>
   [[nodiscard]] managed::List<T> list(const std::vector<T>& items = {}) const {
     return managed::List<T>(root().apply(MakeList<T>{}, items));
   }
+  template <typename T, detail::ElementsFor<std::vector<T>> R>
+  [[nodiscard]] managed::List<T> list(R&& items) const {
+    return list<T>(detail::collect<std::vector<T>>(items));
+  }
   template <typename T>
   [[nodiscard]] managed::Array<T> array(const std::vector<T>& items) const {
     return managed::Array<T>(root().apply(MakeList<T>{}, items));
+  }
+  template <typename T, detail::ElementsFor<std::vector<T>> R>
+  [[nodiscard]] managed::Array<T> array(R&& items) const {
+    return array<T>(detail::collect<std::vector<T>>(items));
+  }
+  template <typename T>
+  [[nodiscard]] managed::Set<T> set(const std::set<T>& values = {}) const {
+    return managed::Set<T>(host<std::set<T>>(values));
+  }
+  template <typename T, detail::ElementsFor<std::set<T>> R>
+  [[nodiscard]] managed::Set<T> set(R&& values) const {
+    return set<T>(detail::collect<std::set<T>>(values));
   }
   template <typename T>
   [[nodiscard]] managed::Value<T> value(const T& value = T()) const {

@@ -13,6 +13,7 @@
 #include "waiting/soft_limit.hpp"
 #include "wire/exception.hpp"
 
+#include <kin/detail/managed_contents.hpp>
 #include <kin/error.hpp>
 
 #include <chrono>
@@ -198,6 +199,11 @@ bool RemoteCall::make_here(HostedCode code, std::span<const std::byte> arguments
                                cargo_.descriptors.push_back(duplicate(descriptor));
                              }
                            });
+}
+
+bool have_same_server(const Object& left, const Object& right) noexcept {
+  return static_cast<const HostedObject&>(left).server ==
+         static_cast<const HostedObject&>(right).server;
 }
 
 void require_hosted_type(const Object& object, const std::type_info& type) {

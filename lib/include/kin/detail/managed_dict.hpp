@@ -1,204 +1,22 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/managed_contents.hpp>
+#include <kin/detail/managed_element.hpp>
+#include <kin/detail/ordered_dict.hpp>
 #include <kin/proxy.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <functional>
-#include <initializer_list>
 #include <iterator>
-#include <list>
+#include <memory>
 #include <optional>
 #include <ostream>
-#include <sstream>
-#include <stdexcept>
-#include <string>
-#include <unordered_map>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-namespace kin::detail {
-
-/// A dictionary that keeps the order in which keys were inserted: what a managed::Dict is in the server.
-/// A list and an index of it, and not Boost.MultiIndex, whose headers take longer to compile than all of
-/// kin's.
-template <typename K, typename V>
-class OrderedDict {
- public:
-  using Items = std::list<std::pair<K, V>>;
-
-  OrderedDict() = default;
-  explicit OrderedDict(std::vector<std::pair<K, V>> items) {
-    for (auto& item : items) set(item.first, std::move(item.second));
-  }
-  OrderedDict(const OrderedDict& other) {
-    for (const auto& item : other.items_) set(item.first, item.second);
-  }
-  OrderedDict& operator=(const OrderedDict&) = delete;
-  ~OrderedDict() = default;
-
-  [[nodiscard]] const Items& items() const noexcept { return items_; }
-  [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
-  [[nodiscard]] V* find(const K& key) {
-    const auto found = index_.find(key);
-    return found == index_.end() ? nullptr : &found->second->second;
-  }
-  [[nodiscard]] V& at(const K& key) {
-    if (V* value = find(key)) return *value;
-    complain_missing(key);
-  }
-  V& set(const K& key, V value) {
-    if (V* known = find(key)) return *known = std::move(value);
-    items_.emplace_back(key, std::move(value));
-    try {
-      index_.emplace(std::cref(items_.back().first), std::prev(items_.end()));
-    } catch (...) {
-      items_.pop_back();
-      throw;
-    }
-    return items_.back().second;
-  }
-  [[nodiscard]] std::optional<V> take(const K& key) {
-    const auto found = index_.find(key);
-    if (found == index_.end()) return std::nullopt;
-    const auto item = found->second;
-    std::optional<V> value(std::move(item->second));
-    index_.erase(found);
-    items_.erase(item);
-    return value;
-  }
-  std::pair<K, V> take_last() {
-    if (items_.empty()) throw std::out_of_range("kin: the dictionary is empty");
-    index_.erase(index_.find(items_.back().first));
-    std::pair<K, V> item = std::move(items_.back());
-    items_.pop_back();
-    return item;
-  }
-  void clear() noexcept {
-    index_.clear();
-    items_.clear();
-  }
-
-  [[noreturn]] static void complain_missing(const K& key) {
-    if constexpr (requires(std::ostream& out) { out << key; }) {
-      std::ostringstream text;
-      text << key;
-      throw std::out_of_range("kin: the dictionary has no key " + text.str());
-    } else {
-      throw std::out_of_range("kin: the dictionary has no such key");
-    }
-  }
-
- private:
-  // Keys stand in the list only.
-  using KeyRef = std::reference_wrapper<const K>;
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(const K& key) const { return std::hash<K>{}(key); }
-  };
-  struct Equal {
-    using is_transparent = void;
-    bool operator()(const K& left, const K& right) const { return left == right; }
-  };
-
-  Items items_;
-  std::unordered_map<KeyRef, typename Items::iterator, Hash, Equal> index_;
-};
-
-template <typename T>
-void print_value(std::ostream& out, const T& value) {
-  if constexpr (std::convertible_to<const T&, std::string_view>) {
-    out << '"' << std::string_view(value) << '"';
-  } else if constexpr (requires { out << value; }) {
-    out << value;
-  } else {
-    out << "...";
-  }
-}
-
-}  // namespace kin::detail
-
 namespace kin::managed {
-
-template <typename K, typename V>
-class Dict;
-
-/// What `dict[key]` is: the element, where it is. Reading and writing it are a call each.
-///
-///     int before = counts["a"];  // one call
-///     counts["a"] = 5;           // one call
-///     counts["a"] -= 1;          // two calls, and what another does in between is lost: see modify()
-///
-/// Can't be copied, and converts only where it stands: `auto n = counts["a"]` is no number that was read
-/// once.
-template <typename K, typename V>
-class Element {
- public:
-  Element(const Element&) = delete;
-  ~Element() = default;
-
-  [[nodiscard]] V get() const { return dict_.get(key_); }
-  operator V() && { return get(); }  // NOLINT: reads like the value
-
-  const Element& operator=(const V& value) const {  // NOLINT: assigns through
-    dict_.set(key_, value);
-    return *this;
-  }
-  const Element& operator=(const Element& other) const {  // NOLINT: assigns through
-    return *this = other.get();
-  }
-  Element& operator=(const Element& other) {  // NOLINT: assigns through
-    dict_.set(key_, other.get());
-    return *this;
-  }
-
-  template <typename U>
-  const Element& operator+=(const U& other) const {
-    return *this = static_cast<V>(get() + other);
-  }
-  template <typename U>
-  const Element& operator-=(const U& other) const {
-    return *this = static_cast<V>(get() - other);
-  }
-  template <typename U>
-  const Element& operator*=(const U& other) const {
-    return *this = static_cast<V>(get() * other);
-  }
-  template <typename U>
-  const Element& operator/=(const U& other) const {
-    return *this = static_cast<V>(get() / other);
-  }
-
-  friend bool operator==(const Element& left, const V& right) { return left.get() == right; }
-  friend bool operator==(const Element& left, const Element& right) {
-    return left.get() == right.get();
-  }
-  friend auto operator<=>(const Element& left, const V& right)
-    requires std::three_way_comparable<V>
-  {
-    return left.get() <=> right;
-  }
-  friend std::ostream& operator<<(std::ostream& out, const Element& element)
-    requires requires(const V& value) { out << value; }
-  {
-    return out << element.get();
-  }
-  /// Of a dictionary in a dictionary.
-  template <typename Key>
-  auto operator[](const Key& key) const
-    requires requires(V value) { value[key]; }
-  {
-    return get()[key];
-  }
-
- private:
-  friend class Dict<K, V>;
-  Element(Dict<K, V> dict, K key) : dict_(std::move(dict)), key_(std::move(key)) {}
-
-  Dict<K, V> dict_;
-  K key_;
-};
 
 /// A dictionary in a manager's server. Keeps the order in which keys were inserted.
 ///
@@ -208,14 +26,17 @@ class Element {
 ///     for (const auto& [name, n] : counts) std::cout << name << '\n';  // a copy, of this moment
 ///     std::cout << counts << '\n';                        // {"count": 98}
 ///
-/// Each member function is one call, and so is the making of an iterator, which goes through a copy. Values
-/// are copies: to change one where it is, modify() it, or keep proxies in the dictionary.
+/// Each member function is one call, and so is the making of an iterator, which goes through a copy; with a
+/// dictionary of another manager it is two, of which the first reads that. Values are copies: to change one
+/// where it is, modify() it, or keep proxies in the dictionary.
 /// Throws: as Proxy; std::out_of_range for a key that is not there.
 /// Python: manager.dict().
 template <typename K, typename V>
 class Dict : public Proxy<detail::OrderedDict<K, V>> {
   using Store = detail::OrderedDict<K, V>;
   using Base = Proxy<Store>;
+  using Items = std::vector<std::pair<K, V>>;
+  using Contents = detail::Contents<Items, Dict>;
 
  public:
   using key_type = K;
@@ -226,7 +47,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
   Dict() noexcept = default;
   explicit Dict(Base proxy) : Base(std::move(proxy)) {}
 
-  [[nodiscard]] Element<K, V> operator[](K key) const { return {*this, std::move(key)}; }
+  [[nodiscard]] Element<Dict> operator[](K key) const { return {*this, std::move(key)}; }
   [[nodiscard]] V get(const K& key) const {
     return apply([](Store& all, const K& k) { return all.at(k); }, key);
   }
@@ -286,10 +107,8 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
     apply([](Store& all) { all.clear(); });
   }
 
-  [[nodiscard]] std::vector<std::pair<K, V>> items() const {
-    return apply([](Store& all) {
-      return std::vector<std::pair<K, V>>(all.items().begin(), all.items().end());
-    });
+  [[nodiscard]] Items items() const {
+    return apply([](Store& all) { return all.copy(); });
   }
   [[nodiscard]] std::vector<K> keys() const {
     return apply([](Store& all) {
@@ -308,20 +127,39 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
     });
   }
   /// The items of this moment.
-  [[nodiscard]] std::vector<std::pair<K, V>> copy() const { return items(); }
+  [[nodiscard]] Items copy() const { return items(); }
 
-  /// Sets all of these, which may be another Dict.
-  void update(const std::vector<std::pair<K, V>>& items) const {
+  /// Sets all of these, which may be another Dict's.
+  void update(Contents items) const {
     apply(
-        [](Store& all, std::vector<std::pair<K, V>> given) {
-          for (auto& item : given) all.set(item.first, std::move(item.second));
+        [](Store& all, Contents given) {
+          for (auto& item : std::move(given).take()) all.set(item.first, std::move(item.second));
         },
-        items);
+        std::move(items).for_call(this->object()));
   }
-  void update(std::initializer_list<std::pair<K, V>> items) const {
-    update(std::vector<std::pair<K, V>>(items));
+  const Dict& operator|=(Contents items) const {
+    update(std::move(items));
+    return *this;
   }
-  void update(const Dict& other) const { update(other.items()); }
+  /// The items of both; of a key that both have, the value on the right.
+  [[nodiscard]] friend Items operator|(const Dict& left, Contents right) {
+    return left.apply(
+        [](Store& all, Contents given) {
+          Store both(all);
+          for (auto& item : std::move(given).take()) both.set(item.first, std::move(item.second));
+          return both.copy();
+        },
+        std::move(right).for_call(left.object()));
+  }
+  [[nodiscard]] friend Items operator|(const Items& left, const Dict& right) {
+    return right.apply(
+        [](Store& all, Items given) {
+          Store both(std::move(given));
+          for (const auto& item : all.items()) both.set(item.first, item.second);
+          return both.copy();
+        },
+        left);
+  }
 
   /// Calls function(V&, arguments...) in the server; gives its result.
   template <typename Function, typename... Arguments>
@@ -364,31 +202,8 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
     return false;
   }
 
-  /// Through the items of the moment in which the iteration begins.
-  class Iterator {
-   public:
-    using value_type = std::pair<K, V>;
-    using difference_type = std::ptrdiff_t;
-    using iterator_concept = std::input_iterator_tag;
-
-    Iterator() = default;
-    explicit Iterator(std::vector<std::pair<K, V>> items)
-        : items_(std::make_shared<std::vector<std::pair<K, V>>>(std::move(items))) {}
-    const value_type& operator*() const { return (*items_)[at_]; }
-    const value_type* operator->() const { return &(*items_)[at_]; }
-    Iterator& operator++() {
-      ++at_;
-      return *this;
-    }
-    void operator++(int) { ++at_; }
-    friend bool operator==(const Iterator& left, std::default_sentinel_t /*end*/) {
-      return left.at_ == left.items_->size();
-    }
-
-   private:
-    std::shared_ptr<std::vector<std::pair<K, V>>> items_;
-    std::size_t at_ = 0;
-  };
+  /// Through the items of the moment in which the loop begins.
+  using Iterator = detail::SnapshotIterator<Items>;
   [[nodiscard]] Iterator begin() const { return Iterator(items()); }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -405,6 +220,9 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
   }
 
  private:
+  template <typename, typename>
+  friend class detail::Contents;
+
   struct Modify {
     template <typename F, typename... As>
     auto operator()(F& function, Store& all, const K& key, As&&... arguments) const {
