@@ -60,6 +60,7 @@ DETAIL = {
     "managed_dict.hpp": "manager",
     "managed_element.hpp": "manager",
     "managed_list.hpp": "manager",
+    "managed_name_space.hpp": "manager",
     "managed_queue.hpp": "manager",
     "managed_set.hpp": "manager",
     "managed_sync.hpp": "manager",

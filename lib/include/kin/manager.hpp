@@ -4,6 +4,7 @@
 #include <kin/detail/hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
 #include <kin/detail/managed_list.hpp>
+#include <kin/detail/managed_name_space.hpp>
 #include <kin/detail/managed_queue.hpp>
 #include <kin/detail/managed_set.hpp>
 #include <kin/detail/managed_sync.hpp>
@@ -103,6 +104,11 @@ class Manager {
   template <typename T>
   [[nodiscard]] managed::Value<T> value(const T& value = T()) const {
     return managed::Value<T>(host<T>(value));
+  }
+
+  /// Values of differing types, by name.
+  [[nodiscard]] managed::NameSpace name_space() const {
+    return managed::NameSpace(host<detail::NameSpaceStore>());
   }
 
   /// Queues. 0: without a bound.

@@ -1,16 +1,75 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What lists are in the server, where that does not depend on the types of their elements.
+// What name spaces and lists are in the server, where that does not depend on the types of their elements.
+
+#include "base/readable_type.hpp"
 
 #include <kin/detail/list_store.hpp>
+#include <kin/detail/managed_name_space.hpp>
+#include <kin/error.hpp>
 
 #include <algorithm>
-#include <cstddef>
-#include <optional>
+#include <sstream>
 #include <stdexcept>
-#include <string>
+#include <utility>
 
 namespace kin::detail {
+
+// ---- NameSpaceStore
+
+NameSpaceStore::Held::~Held() = default;
+
+std::vector<std::string> NameSpaceStore::names() const {
+  std::vector<std::string> names;
+  names.reserve(values_.size());
+  for (const auto& [name, value] : values_) names.push_back(name);
+  return names;
+}
+
+std::string NameSpaceStore::type_name(const std::string& name) const {
+  return readable_type(any(name).type());
+}
+
+std::string NameSpaceStore::text_of(const std::string& name) const {
+  std::ostringstream out;
+  any(name).print(out);
+  return out.str();
+}
+
+std::string NameSpaceStore::text() const {
+  std::ostringstream out;
+  out << '{';
+  const char* separator = "";
+  for (const auto& [name, value] : values_) {
+    out << std::exchange(separator, ", ") << name << ": ";
+    value->print(out);
+  }
+  out << '}';
+  return out.str();
+}
+
+NameSpaceStore::Held* NameSpaceStore::find_any(const std::string& name) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? nullptr : found->second.get();
+}
+
+const NameSpaceStore::Held& NameSpaceStore::any(const std::string& name) const {
+  const Held* const held = find_any(name);
+  if (held == nullptr) complain_missing(name);
+  return *held;
+}
+
+void NameSpaceStore::complain_missing(const std::string& name) {
+  throw std::out_of_range("kin: the name space has no \"" + name + '"');
+}
+
+void NameSpaceStore::complain_type(const std::string& name, const std::type_info& held,
+                                   const std::type_info& wanted) {
+  throw Error("the name space's \"" + name + "\" is of type " + readable_type(held) + ", not " +
+              readable_type(wanted));
+}
+
+// ---- lists
 
 SlicePlaces::SlicePlaces(const managed::Slice& slice, std::size_t size)
     : first(0), step(slice.step), count(0) {
