@@ -4,6 +4,7 @@
 
 #include <kin/error.hpp>
 #include <kin/manager.hpp>
+#include <kin/serialize.hpp>
 
 #include <doctest/doctest.h>
 
@@ -13,7 +14,10 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 namespace {
 
@@ -207,6 +211,90 @@ TEST_SUITE("managed sync") {
       CHECK(waits(manager));
       barrier.abort();
       CHECK(party.answer() == "broken");
+    }
+  }
+
+  TEST_CASE("the last at a barrier has the server call the action, before anybody goes on") {
+    const Frame frame;
+    constexpr int parties = 3;
+    const kin::Manager manager;
+    const auto passes = manager.list<int>();
+    const auto barrier = manager.barrier(
+        parties,
+        kin::partial([](const kin::managed::List<int>& all) { all.append(getpid()); }, passes));
+    for (int round = 1; round <= 5; ++round) {
+      std::vector<std::size_t> seen(parties);
+      std::vector<std::thread> all;
+      for (std::size_t& one : seen) {
+        all.emplace_back([&] {
+          barrier.wait();
+          one = passes.size();
+        });
+      }
+      for (std::thread& thread : all) thread.join();
+      CHECK(seen == std::vector(parties, static_cast<std::size_t>(round)));
+    }
+    CHECK(passes.count(manager.process().pid()) == 5);
+  }
+
+  TEST_CASE("an action that throws breaks the barrier, and the last gets what it threw") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto barrier = manager.barrier(2, [] { throw std::range_error("not today"); });
+    Relative other([barrier] {
+      try {
+        barrier.wait();
+        return "passed";
+      } catch (const kin::BrokenBarrierError&) {
+        return "broken";
+      }
+    });
+    CHECK(waits(manager));
+    CHECK_THROWS_WITH_AS(barrier.wait(), "not today", std::range_error);
+    CHECK(other.answer() == "broken");
+    CHECK(barrier.broken());
+    barrier.reset();
+    CHECK_FALSE(barrier.broken());
+    CHECK(barrier.n_waiting() == 0);
+  }
+
+  TEST_CASE("an action may ask, break and reset its barrier, and not wait at it") {
+    const Frame frame;
+    const kin::Manager manager;
+    using Place = kin::managed::List<kin::managed::Barrier>;
+    enum class What { ask, abort, reset, wait };
+    const auto act = [](const Place& place, What what) {
+      const kin::managed::Barrier own = place.get(0);
+      switch (what) {
+        case What::ask:
+          if (own.n_waiting() != 1) throw std::range_error("somebody is missing");
+          break;
+        case What::abort: own.abort(); break;
+        case What::reset: own.reset(); break;
+        case What::wait: own.wait(); break;
+      }
+    };
+    const auto make = [&](What what) {
+      const auto place = manager.list<kin::managed::Barrier>();
+      const auto barrier = manager.barrier(1, kin::partial(act, place, what));
+      place.append(barrier);
+      return std::pair(barrier, place);
+    };
+    const auto [asked, asked_place] = make(What::ask);
+    CHECK(asked.wait() == 0);
+    CHECK(asked.wait() == 0);
+    const auto [aborted, aborted_place] = make(What::abort);
+    CHECK_THROWS_AS(aborted.wait(), kin::BrokenBarrierError);
+    CHECK(aborted.broken());
+    const auto [reset, reset_place] = make(What::reset);
+    CHECK_THROWS_AS(reset.wait(), kin::BrokenBarrierError);
+    CHECK_FALSE(reset.broken());
+    const auto [waited, waited_place] = make(What::wait);
+    CHECK_THROWS_AS(waited.wait(), std::logic_error);
+    CHECK(waited.broken());
+    // Rings: what they name would live until the manager ends.
+    for (const auto& place : {asked_place, aborted_place, reset_place, waited_place}) {
+      place.clear();
     }
   }
 

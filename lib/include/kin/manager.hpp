@@ -143,6 +143,13 @@ class Manager {
   [[nodiscard]] managed::Barrier barrier(int parties) const {
     return managed::Barrier(host<detail::BarrierStore>(parties));
   }
+  /// The last who comes calls action() in the server.
+  template <typename Action>
+    requires std::invocable<Action&>
+  [[nodiscard]] managed::Barrier barrier(int parties, const Action& action) const {
+    using F = std::decay_t<const Action&>;
+    return managed::Barrier(root().apply(detail::within<MakeBarrier, F>(action), parties));
+  }
   /// With a lock of its own, which is recursive.
   [[nodiscard]] managed::Condition condition() const { return condition(rlock()); }
   [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const {
@@ -175,6 +182,15 @@ class Manager {
       object->value.items = std::move(items);
       return Proxy<detail::ListStore<T>>(
           root.host(std::move(object), typeid(detail::ListStore<T>)));
+    }
+  };
+  struct MakeBarrier {
+    template <typename F>
+    Proxy<detail::BarrierStore> operator()(F& action, detail::HostRoot& root, int parties) const {
+      auto object = std::make_unique<detail::HostedOf<detail::BarrierStore>>(
+          parties, detail::BarrierStore::Action(action));
+      return Proxy<detail::BarrierStore>(
+          root.host(std::move(object), typeid(detail::BarrierStore)));
     }
   };
   template <typename T, typename... Arguments>

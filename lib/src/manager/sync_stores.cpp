@@ -112,22 +112,39 @@ void SemaphoreStore::bury(std::uint64_t process) {
 
 // ---- BarrierStore
 
-BarrierStore::BarrierStore(int parties) : parties_(parties) {
+BarrierStore::BarrierStore(int parties, Action action)
+    : parties_(parties), action_(std::move(action)) {
   if (parties < 1) throw std::invalid_argument("kin: a barrier has at least one party");
 }
 
 std::optional<int> BarrierStore::wait(std::int64_t& generation, int& arrival) {
   if (arrival == -1) {
     if (is_broken_) throw BrokenBarrierError("the barrier is broken");
+    // The action itself: it would wait for its own end.
+    if (arrived_ == parties_) return std::nullopt;
     generation = generation_;
     arrival = arrived_++;
     if (arrived_ == parties_) {
-      arrived_ = 0;
-      ++generation_;
+      act();
+      // It may have broken or reset the barrier.
+      if (!is_broken_ && generation == generation_) {
+        arrived_ = 0;
+        ++generation_;
+      }
     }
   }
   if (generation <= broken_up_to_) throw BrokenBarrierError("the barrier was broken, or reset");
   return generation < generation_ ? std::optional(arrival) : std::nullopt;
+}
+
+void BarrierStore::act() {
+  if (!action_) return;
+  try {
+    action_();
+  } catch (...) {
+    abort();
+    throw;
+  }
 }
 
 void BarrierStore::leave(std::int64_t generation, int arrival) noexcept {

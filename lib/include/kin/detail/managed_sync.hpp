@@ -115,10 +115,13 @@ class Event : public Proxy<detail::EventStore> {
 
 /// Where a number of clients wait for one another, again and again.
 ///
+/// An action is called in the server, by the last who comes, before anybody goes on. If it throws, the
+/// barrier is broken, and the last gets what it threw.
+///
 /// If a process dies: the barrier breaks, if it waited there.
 /// Throws: as Proxy; BrokenBarrierError from wait() when the barrier is broken, and from wait_for() when its
 /// time is up, which breaks it.
-/// Python: manager.Barrier(), without an action.
+/// Python: manager.Barrier().
 class Barrier : public Proxy<detail::BarrierStore> {
  public:
   Barrier() noexcept = default;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/callback.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/proxy.hpp>
 
@@ -81,9 +82,11 @@ class KIN_EXPORT EventStore {
 /// What a barrier is in the server.
 class KIN_EXPORT BarrierStore {
  public:
-  explicit BarrierStore(int parties);
+  using Action = Callback<void()>;
+  explicit BarrierStore(int parties, Action action = nullptr);
 
-  /// Who arrives gets a number, in `arrival`; it is -1 before. Throws BrokenBarrierError.
+  /// Who arrives gets a number, in `arrival`; it is -1 before. The last one calls the action. Throws
+  /// BrokenBarrierError, and what the action throws.
   [[nodiscard]] std::optional<int> wait(std::int64_t& generation, int& arrival);
   /// One that has arrived in that generation gave up, or died.
   void leave(std::int64_t generation, int arrival) noexcept;
@@ -94,7 +97,10 @@ class KIN_EXPORT BarrierStore {
   [[nodiscard]] bool broken() const noexcept { return is_broken_; }
 
  private:
+  void act();
+
   int parties_;
+  Action action_;
   int arrived_ = 0;
   std::int64_t generation_ = 0;
   std::int64_t broken_up_to_ = -1;  // who waits in these generations is told
