@@ -19,7 +19,7 @@ class Callback;
 template <typename Result, typename... Arguments, std::size_t room>
 class Callback<Result(Arguments...), room> {
  public:
-  Callback() noexcept = default;
+  Callback() noexcept = default;  // NOLINT(cppcoreguidelines-pro-type-member-init): it is empty
   Callback(std::nullptr_t) noexcept {}  // NOLINT: converts, as std::function does
 
   template <typename Callable>
@@ -27,7 +27,10 @@ class Callback<Result(Arguments...), room> {
              std::is_invocable_r_v<Result, std::decay_t<Callable>&, Arguments...>)
   Callback(Callable&& callable)  // NOLINT: converts
       : actions_(&Of<std::decay_t<Callable>>::actions) {
-    Of<std::decay_t<Callable>>::make(place_.data(), std::forward<Callable>(callable));
+    using Its = Of<std::decay_t<Callable>>;
+    // Its whole place is copied when it moves.
+    if constexpr (Its::is_bytes && sizeof(typename Its::Held) < room) place_.fill({});
+    Its::make(place_.data(), std::forward<Callable>(callable));
   }
   Callback(Callback&& other) noexcept { take(other); }
   Callback& operator=(Callback&& other) noexcept {
