@@ -75,6 +75,7 @@ DETAIL = {
     "process_engine.hpp": "pool",
     "process_tasks.hpp": "pool",
     "result_range.hpp": "pool",
+    "save_load.hpp": "serialize",
     "sendable.hpp": "serialize",
     "shared_array.hpp": "shared",
     "shared_block.hpp": "shared",

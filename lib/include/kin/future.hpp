@@ -257,7 +257,6 @@ concept FutureRange = std::ranges::input_range<Range> &&
 template <FutureRange Range>
 auto distinct(Range&& futures) {
   std::vector<FutureIn<Range>> each;
-  std::vector<const Task*> seen;
   for (auto&& future : futures) {
     if (!future) complain_no_task();
     each.push_back(future);

@@ -59,9 +59,9 @@ KIN_EXPORT void set_authkey(std::string key);
 /// How a Listener is to be made.
 struct ListenerOptions {
   /// Empty: an abstract Unix socket with a name that nobody else has.
-  std::string address = "";
+  std::string address = {};
   /// Any bytes. Empty: none, only for Unix sockets, and only processes of the same user are let in.
-  std::string authkey = "";
+  std::string authkey = {};
   /// How many clients may wait until accept() is called.
   int backlog = 128;
   /// How long a client has to prove itself.
@@ -72,7 +72,7 @@ struct ListenerOptions {
 
 /// How a Client is to be made.
 struct ClientOptions {
-  std::string authkey = "";
+  std::string authkey = {};
   /// How long it may take until the listener is reached. It waits where the backlog is full.
   std::chrono::milliseconds connect_limit{20000};
   /// How long the listener has to prove itself, once it was reached: until it calls accept(), too.

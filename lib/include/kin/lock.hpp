@@ -80,7 +80,7 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
   [[nodiscard]] bool lock_until(Deadline deadline, std::source_location where) const;
   /// How often this thread has taken it, and where the first time.
   struct Hold {
-    unsigned times;
+    unsigned times = 0;
     std::source_location where;
   };
   /// For a wait on a condition: lets go of it however often it was taken, and takes it again so.

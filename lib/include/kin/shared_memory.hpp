@@ -100,7 +100,7 @@ class KIN_EXPORT SharedMemory {
   }
   template <typename Archive>
   void load(Archive& archive, unsigned /*version*/) {
-    Address there;
+    Address there;  // NOLINT(misc-const-correctness): it is read from the archive
     archive& there.name& there.device& there.inode;
     attach(there);
   }

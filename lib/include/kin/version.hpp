@@ -7,9 +7,11 @@
 
 /// The version of these headers, with which the program is compiled. project() in meson.build says
 /// the same, or nothing is built.
+// For #if. NOLINTBEGIN(modernize-macro-to-enum)
 #define KIN_VERSION_MAJOR 0
 #define KIN_VERSION_MINOR 1
 #define KIN_VERSION_PATCH 0
+// NOLINTEND(modernize-macro-to-enum)
 
 namespace kin {
 

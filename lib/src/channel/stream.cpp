@@ -55,10 +55,10 @@ void put_piece(ByteChannel& channel, const Draft& draft, PipeLine& line) {
 void put_pieces(ByteChannel& channel, std::span<const std::byte> bytes, const OutgoingCargo& cargo,
                 PipeLine& line) {
   const std::size_t total = bytes.size();
-  Draft draft{.kind = cargo.empty() ? RecordKind::first : RecordKind::first_with_cargo,
-              .bytes = bytes.first(largest_piece),
-              .total = total,
-              .cargo = cargo.empty() ? nullptr : &cargo};
+  const Draft draft{.kind = cargo.empty() ? RecordKind::first : RecordKind::first_with_cargo,
+                    .bytes = bytes.first(largest_piece),
+                    .total = total,
+                    .cargo = cargo.empty() ? nullptr : &cargo};
   put_piece(channel, draft, line);
   for (bytes = bytes.subspan(largest_piece); !bytes.empty();) {
     const std::size_t size = std::min(bytes.size(), largest_piece);

@@ -11,9 +11,9 @@ namespace kin::detail {
 
 /// How a worker ended.
 struct WorkerDeath {
-  std::uint16_t seat;
-  pid_t pid;
-  int exit_code;  // -SIGKILL and so on for a signal
+  std::uint16_t seat = 0;
+  pid_t pid = 0;
+  int exit_code = 0;  // -SIGKILL and so on for a signal
   bool out_of_memory = false;
 };
 

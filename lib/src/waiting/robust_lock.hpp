@@ -136,7 +136,7 @@ class RobustGuard {
     lock_->make_consistent();
   }
 
-  RobustLock* lock_;
+  RobustLock* lock_ = nullptr;
 };
 
 }  // namespace kin::detail

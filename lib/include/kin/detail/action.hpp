@@ -68,7 +68,7 @@ class Action {
         if constexpr (PortableFunction<F>) {
           return std::make_shared<Holder>(load_function<F>(in));
         } else {
-          in.complain("an action that can't travel");
+          InArchive::complain("an action that can't travel");
         }
       };
     }

@@ -4,6 +4,7 @@
 #include <kin/detail/cargo.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle.hpp>
+#include <kin/detail/save_load.hpp>
 #include <kin/error.hpp>
 #include <kin/serialize.hpp>
 
@@ -34,15 +35,6 @@ namespace kin::detail {
 
 /// Containers and pointers inside one another, at most. The stack is finite, and a message may lie.
 inline constexpr unsigned deepest_nesting = 1000;
-
-class OutArchive;
-class InArchive;
-
-// In codec.hpp.
-template <typename T>
-void save(OutArchive& out, const T& value);
-template <typename T>
-void load(InArchive& in, T& target);
 
 /// A Boost archive that writes a message into memory; handles are collected beside the bytes.
 ///

@@ -23,6 +23,8 @@ class KIN_EXPORT Arrivals {
   ~Arrivals();
   Arrivals(Arrivals&&) noexcept;
   Arrivals& operator=(Arrivals&&) noexcept;
+  Arrivals(const Arrivals&) = delete;
+  Arrivals& operator=(const Arrivals&) = delete;
 
   /// From now on this one is waited for, under that number.
   void expect(const TaskRef& task, std::size_t number);

@@ -24,7 +24,7 @@ namespace kin::detail {
 /// Whatever is plain, read from where it need not be aligned, and made without a default constructor.
 template <typename T>
 T from_bytes(const std::byte* from) {
-  std::array<std::byte, sizeof(T)> bytes;
+  std::array<std::byte, sizeof(T)> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   std::memcpy(bytes.data(), from, sizeof(T));
   return std::bit_cast<T>(bytes);
 }

@@ -188,7 +188,7 @@ template <PortableFunction F>
                 (form_of<F>() == FunctionForm::bytes && Sendable<F>)) {
     return decode_next<F>(in);
   } else {
-    // closures have no default constructor
+    // Closures have no default constructor. Not const: NOLINTNEXTLINE(misc-const-correctness)
     std::array<std::byte, sizeof(F)> bytes{};
     if constexpr (form_of<F>() != FunctionForm::nothing) in.load_binary(bytes.data(), sizeof(F));
     return std::bit_cast<F>(bytes);

@@ -226,6 +226,7 @@ class Gathered {
       : items_(std::move(items)), part_(items_.data(), items_.size()) {}
   Gathered(const Gathered&) = delete;
   Gathered& operator=(const Gathered&) = delete;
+  ~Gathered() = default;
 
   [[nodiscard]] std::size_t size() const noexcept { return part_.size(); }
   [[nodiscard]] Part part(std::size_t at, std::size_t count) const {

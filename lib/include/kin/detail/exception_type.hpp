@@ -5,6 +5,7 @@
 // these functions, in wire/exception_types.cpp: its own, and those of register_exception().
 
 #include <kin/detail/export.hpp>
+#include <kin/detail/save_load.hpp>
 #include <kin/detail/sendable.hpp>
 #include <kin/serialize.hpp>
 
@@ -18,10 +19,6 @@
 namespace kin::detail {
 
 // In archive.hpp, which may be on its way here.
-template <typename T>
-void save(OutArchive& out, const T& value);
-template <typename T>
-void load(InArchive& in, T& target);
 template <Sendable T>
 void encode(OutArchive& out, const T& value);
 template <Sendable T>

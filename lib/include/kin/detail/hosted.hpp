@@ -207,6 +207,7 @@ struct CallOnHosted {
   static auto with_message(Send&& send, const F& function, Given&&... given) {
     check_function(function);
     if constexpr (Bytes::is_plain) {
+      // Whoever sends it fills the head. NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
       std::array<std::byte, request_head_size + Bytes::plain_size> message;
       Bytes::write(message.data() + request_head_size, function, static_cast<const As&>(given)...);
       return send(std::span<std::byte>(message), OutgoingCargo{});

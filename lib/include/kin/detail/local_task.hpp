@@ -22,6 +22,9 @@ namespace kin::detail {
 /// A task of this process: its result is an object, not a message.
 class KIN_EXPORT LocalTask : public Task {
  public:
+  LocalTask(const LocalTask&) = delete;
+  LocalTask& operator=(const LocalTask&) = delete;
+
   [[nodiscard]] Stage stage() const override { return stage_.load(); }
   [[nodiscard]] bool wait_until_over(Deadline deadline) override;
   bool cancel(bool kill) override;
@@ -53,6 +56,9 @@ class KIN_EXPORT LocalTask : public Task {
 /// One that a thread of a ThreadPool runs.
 class KIN_EXPORT ThreadTask : public LocalTask {
  public:
+  ThreadTask(const ThreadTask&) = delete;
+  ThreadTask& operator=(const ThreadTask&) = delete;
+
   /// Runs it, if it was not cancelled.
   void run();
   /// Refuses in a child that was forked meanwhile: the thread that would end it is not there.
@@ -82,6 +88,9 @@ class KIN_EXPORT ThreadTask : public LocalTask {
 /// Several tasks that are one to whoever waits: over when all are.
 class KIN_EXPORT GroupTask : public Task {
  public:
+  GroupTask(const GroupTask&) = delete;
+  GroupTask& operator=(const GroupTask&) = delete;
+
   [[nodiscard]] Stage stage() const override;
   [[nodiscard]] bool wait_until_over(Deadline deadline) override;
   void look_around() override;

@@ -32,7 +32,9 @@ class KIN_EXPORT ManagerEngine {
   void shutdown();
   /// The object that makes the others.
   [[nodiscard]] const Handle& root() const noexcept { return root_; }
-  [[nodiscard]] const ProcessHandle& server() const noexcept { return *server_; }
+  [[nodiscard]] const ProcessHandle& server() const noexcept {
+    return *server_;  // NOLINT(bugprone-unchecked-optional-access): since it was started
+  }
 
  private:
   void start(ManagerSettings settings);

@@ -78,7 +78,7 @@ class OrderedDict {
 
   [[noreturn]] static void complain_missing(const K& key) {
     if constexpr (requires(std::ostream& out) { out << key; }) {
-      std::ostringstream text;
+      std::ostringstream text;  // NOLINT(misc-const-correctness): it is written
       text << key;
       throw std::out_of_range("kin: the dictionary has no key " + text.str());
     } else {

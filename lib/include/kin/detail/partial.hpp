@@ -75,11 +75,10 @@ consteval bool accepts(TypeList<P...>) {
 /// False where it is certain that no call can succeed. Overloads and templates are believed.
 template <typename F, typename... States>
 consteval bool may_bind() {
-  if constexpr (std::is_member_pointer_v<F>) {
-    return true;
-  } else if constexpr (requires { parameters_of(&F::operator()); }) {
+  if constexpr (requires { parameters_of(&F::operator()); }) {
     return accepts<F, States...>(decltype(parameters_of(&F::operator())){});
-  } else if constexpr (requires(F function) { parameters_of(function); }) {
+  } else if constexpr (!std::is_member_pointer_v<F> &&
+                       requires(F function) { parameters_of(function); }) {
     return accepts<F, States...>(decltype(parameters_of(std::declval<F>())){});
   } else {
     return true;

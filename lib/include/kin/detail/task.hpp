@@ -123,7 +123,7 @@ class KIN_EXPORT Task {
 };
 
 /// A counted reference to a Task.
-class TaskRef {
+class TaskRef {  // NOLINT(cppcoreguidelines-special-member-functions): one assignment does both
  public:
   TaskRef() noexcept = default;
   explicit TaskRef(Task& task) noexcept : task_(&task) { add(); }
