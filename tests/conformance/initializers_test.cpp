@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Initializers of workers, against CPython's TestInitializers, of which the row of the pool is this. The
-// manager's waits for the manager.
+// Initializers of workers and of managers, against CPython's TestInitializers.
 //
 // Fails when:
 //   work() does not call the initializer: test_pool_initializer
+//   live() calls it twice: test_manager_initializer
 
 #include "trial.hpp"
 
@@ -15,6 +15,22 @@
 using namespace trial;
 
 TEST_SUITE("initializers") {
+  // What can't be called is an error of the compiler's.
+  TEST_CASE_FIXTURE(Trial, "test_manager_initializer") {
+    const kin::Queue<pid_t> runs;
+    std::vector<int> captured{1, 2, 3};
+    static std::vector<int> initial;
+    const kin::Manager manager({.initializer = [runs, captured] {
+      initial = captured;
+      runs.put(::getpid());
+    }});
+    const auto object = manager.make<int>(5);
+    CHECK(object.apply([](int& /*five*/) { return initial; }) == captured);
+    CHECK(initial.empty());
+    CHECK(runs.try_get() == manager.process().pid());
+    CHECK_FALSE(runs.try_get());
+  }
+
   // A callable that can't be called is an error of the compiler's.
   TEST_CASE_FIXTURE(Trial, "test_pool_initializer") {
     const kin::Queue<pid_t> runs;
