@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 
 #include "frame.hpp"
+#include "manager/server.hpp"
 
 #include <kin/error.hpp>
 #include <kin/future.hpp>
@@ -17,6 +18,15 @@
 namespace {
 
 int count_up(int& it) { return ++it; }
+
+// Until somebody puts something into the queue; then objects that were dropped end.
+void hold_up_and_look(int& /*it*/, const kin::Queue<int>& begun, const kin::Queue<int>& go_on) {
+  begun.put(1);
+  static_cast<void>(go_on.get());
+  static_cast<void>(kin::detail::Server::here().statistics());
+}
+
+void count_up_there(int& /*it*/, const kin::Proxy<int>& other) { other.apply(count_up); }
 
 // Until somebody puts something into the queue, the server does nothing else.
 void hold_up(int& /*it*/, const kin::Queue<int>& begun, const kin::Queue<int>& go_on) {
@@ -99,6 +109,26 @@ TEST_SUITE("manager future") {
     }
     CHECK(eventually([&] { return called == calls; }));
     CHECK(number.copy() == calls);
+  }
+
+  // Fails when the object of a call ends as soon as nobody but that call refers to it.
+  TEST_CASE("a call is made though nobody refers to its object any more, nor asks for the result") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const kin::Queue<int> begun;
+    const kin::Queue<int> go_on;
+    for (int round = 1; round <= 20; ++round) {
+      auto other = manager.make<int>(0);
+      const auto busy = number.apply_async(hold_up_and_look, begun, go_on);
+      static_cast<void>(begun.get());
+      static_cast<void>(other.apply_async(count_up_there, number));
+      other = {};
+      go_on.put(1);
+      busy.get();
+      CHECK(number.copy() == round);
+      CHECK(manager.statistics().objects == 1);
+    }
   }
 
   TEST_CASE("when the server dies a call says so") {

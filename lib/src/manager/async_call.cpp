@@ -47,6 +47,20 @@ void keep_free(LinePtr line) {
   async_lines().with([&](AsyncLines& all) { all.free.push_back(std::move(line)); });
 }
 
+// They keep what their servers shared with us.
+void drop_lines(FunctionRef<bool(Stamp server)> is_over) {
+  std::vector<LinePtr> dropped;  // without the lock
+  async_lines().with([&](AsyncLines& all) {
+    for (std::vector<LinePtr>* const lines : {&all.free, &all.aside}) {
+      const auto rest = std::ranges::stable_partition(
+          *lines, [&](const LinePtr& one) { return !is_over(one->server); });
+      dropped.insert(dropped.end(), std::move_iterator(rest.begin()),
+                     std::move_iterator(rest.end()));
+      lines->erase(rest.begin(), rest.end());
+    }
+  });
+}
+
 LinePtr take_async_line(const HostedObject& hosted) {
   LinePtr found;
   std::vector<LinePtr> of_others;  // let go of without the lock
@@ -67,12 +81,19 @@ LinePtr take_async_line(const HostedObject& hosted) {
          [](const ThreadLine& one) { return one.line->now().state() == CallState::answered; });
     take(all.free, [](const ThreadLine&) { return true; });
   });
-  if (!found) return make_line(hosted);
+  if (!found) {
+    drop_lines([&](Stamp server) { return server != hosted.server && is_gone(server); });
+    return make_line(hosted);
+  }
   settle(*found->line);
   return found;
 }
 
 }  // namespace
+
+void forget_async_lines(Stamp server) noexcept {
+  drop_lines([&](Stamp one) { return one == server; });
+}
 
 /// A call with a line to itself.
 class AsyncCall final : public Task {
@@ -82,6 +103,8 @@ class AsyncCall final : public Task {
 
   [[nodiscard]] Stage stage() const override {
     check_process();
+    // Asked first: what the server had answered before it died is there, then.
+    const bool is_dead = is_dead_.load();
     const LineWord now = line_->line->now();
     switch (now.state()) {
       case CallState::answered:
@@ -89,7 +112,7 @@ class AsyncCall final : public Task {
       case CallState::idle: return Stage::cancelled;
       default: break;
     }
-    if (is_dead_.load()) return Stage::failed;
+    if (is_dead) return Stage::failed;
     return now.state() == CallState::running ? Stage::running : Stage::pending;
   }
 
@@ -124,8 +147,9 @@ class AsyncCall final : public Task {
     CallLine& line = *line_->line;
     while (true) {
       const LineWord now = line.now();
-      if (stage() == Stage::cancelled) return true;
-      if (now.state() != CallState::called) return false;
+      const Stage stage_now = stage();
+      if (stage_now == Stage::cancelled) return true;
+      if (is_over(stage_now) || now.state() != CallState::called) return false;
       std::uint64_t before = now.bits();
       const LineWord idle(now.sequence(), CallState::idle);
       if (!line.word.compare_exchange_strong(before, idle.bits())) continue;
@@ -190,6 +214,7 @@ class AsyncCall final : public Task {
       settle(*line_->line);
       keep_free(std::move(line_));
     } else {
+      send_along(*line_, hosted_);
       async_lines().with([&](AsyncLines& all) { all.aside.push_back(std::move(line_)); });
     }
     delete this;

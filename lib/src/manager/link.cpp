@@ -57,6 +57,10 @@ class ThreadLines {
 
  private:
   ThreadLine& add(const HostedObject& hosted) {
+    // They keep what the dead shared with us.
+    std::erase_if(lines_, [&](const auto& one) {
+      return one->server != hosted.server && !one->is_busy && is_gone(one->server);
+    });
     auto line = make_line(hosted);
     lines_.reserve(lines_.size() + 1);
     lines_.push_back(std::move(line));
@@ -136,6 +140,7 @@ ThreadLine& take_thread_line(const HostedObject& hosted) {
   }
   if (ThreadLines::is_over)
     throw std::logic_error("kin: a manager's proxy used at the end of its thread");
+  last_line = nullptr;
   ThreadLine& line = thread_lines.take(hosted);
   last_line = &line;
   last_depth = fork_depth;

@@ -26,6 +26,8 @@ struct ServerLink {
 std::shared_ptr<ServerLink> link_to(const HostedObject& hosted);
 /// This thread needs none any more: of a manager that was shut down.
 void forget_link(Stamp server) noexcept;
+/// Nor does this process, for calls that nobody waits for yet.
+void forget_async_lines(Stamp server) noexcept;
 
 /// A line of this process, as the thread that calls has it.
 struct ThreadLine {
@@ -47,6 +49,8 @@ void drop(ThreadLine& line) noexcept;
 /// Sends a request, with the head in front of `message`. Throws QueueShutDown, std::bad_alloc.
 void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
                   std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags);
+/// For a call that nobody will ask for: its object stays until it was made.
+void send_along(const ThreadLine& own, const Handle& hosted) noexcept;
 /// The bytes of an answer that is there.
 [[nodiscard]] std::span<const std::byte> answer_in(const CallLine& line) noexcept;
 /// The answer was read, or is not wanted: the line is idle.

@@ -129,6 +129,7 @@ void ManagerEngine::end() noexcept {
     }
     process_.reset();
     forget_link(state.server.load());
+    forget_async_lines(state.server.load());
   } catch (const std::exception& error) {
     log(LogLevel::error, name_ + " could not be shut down: " + error.what());
   }

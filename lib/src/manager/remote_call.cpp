@@ -54,6 +54,24 @@ void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
   }
 }
 
+void send_along(const ThreadLine& own, const Handle& hosted) noexcept {
+  const HostedObject& object = HostedObject::of(hosted.object());
+  // Withdraws nothing, as a call that nobody waits for is not parked.
+  const RequestHead head{.code = nullptr,
+                         .line = own.index,
+                         .sequence = own.sequence,
+                         .index = object.index,
+                         .generation = object.generation,
+                         .flags = 0};
+  try {
+    NoLine no_line;
+    put(own.link->requests(), std::as_bytes(std::span(&head, 1)),
+        {.handles = std::span(&hosted, 1), .descriptors = {}}, no_line, Deadline::never());
+  } catch (const std::exception&) {
+    return;  // no server, or no memory: then the call may come too late
+  }
+}
+
 std::span<const std::byte> answer_in(const CallLine& line) noexcept {
   const LineWord now = line.now();
   if (!now.has(LineWord::in_block)) return {line.result.data(), now.length()};
