@@ -38,6 +38,18 @@ struct Slow {
   }
 };
 
+/// Can't be written, where somebody wants that.
+struct Shy {
+  static inline bool is_shy = false;
+  int value = 0;
+
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    if (Archive::is_saving::value && is_shy) throw std::range_error("not now");
+    archive& value;
+  }
+};
+
 }  // namespace
 
 TEST_SUITE("managed queue") {
@@ -199,6 +211,21 @@ TEST_SUITE("managed queue") {
       queue.task_done();
       queue.join();
     }
+  }
+
+  TEST_CASE("an item that can't be handed over stays") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto queue = manager.joinable_queue<Shy>();
+    const auto number = manager.make<int>(0);
+    queue.put(Shy{7});
+    number.apply([](int& /*it*/) { Shy::is_shy = true; });
+    CHECK_THROWS_AS(static_cast<void>(queue.get()), kin::SerializationError);
+    CHECK(queue.size() == 1);
+    number.apply([](int& /*it*/) { Shy::is_shy = false; });
+    CHECK(queue.get().value == 7);
+    queue.task_done();
+    queue.join();
   }
 
   TEST_CASE("a queue in the server does not wait") {

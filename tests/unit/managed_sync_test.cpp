@@ -324,6 +324,89 @@ TEST_SUITE("managed sync") {
     CHECK(waiter.answer() == "seen");
   }
 
+  TEST_CASE("who dies with a condition's lock passes on what it was notified of") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto condition = manager.condition();
+    Relative victim([condition] {
+      condition.lock();
+      condition.wait();
+      while (true) ::pause();
+      return "";
+    });
+    CHECK(waits(manager));
+    Relative other([condition] {
+      condition.lock();
+      condition.wait();
+      const bool was_told = condition.try_lock();
+      condition.unlock();
+      condition.unlock();
+      return was_told ? "woken, with the lock" : "woken";
+    });
+    CHECK(waits(manager, 2));
+    condition.notify_one();
+    CHECK(waits(manager, 1));
+    CHECK_FALSE(condition.try_lock());
+    victim.end();
+    CHECK(other.answer() == "woken, with the lock");
+    CHECK(condition.try_lock());
+    condition.unlock();
+  }
+
+  TEST_CASE("two conditions share a lock, and each notifies its own") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto lock = manager.lock();
+    const auto first = manager.condition(lock);
+    const auto second = manager.condition(lock);
+    const auto wait_for = [](const kin::managed::Condition& condition) {
+      condition.lock();
+      condition.wait();
+      condition.unlock();
+      return "woken";
+    };
+    Relative one([&] { return wait_for(first); });
+    CHECK(waits(manager));
+    Relative two([&] { return wait_for(second); });
+    CHECK(waits(manager, 2));
+    lock.lock();
+    second.notify_one();
+    // It waits for the lock now.
+    CHECK(manager.statistics().parked == 2);
+    lock.unlock();
+    CHECK(two.answer() == "woken");
+    CHECK(manager.statistics().parked == 1);
+    first.notify_one();
+    CHECK(one.answer() == "woken");
+  }
+
+  TEST_CASE("the time of a wait is up, or not, before the notification") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto condition = manager.condition();
+    condition.lock();
+    Relative waiter([condition] {
+      condition.lock();
+      const bool was_notified = condition.wait_for(50ms);
+      condition.unlock();
+      return was_notified ? "notified" : "late";
+    });
+    condition.unlock();
+    CHECK(waits(manager));
+    condition.lock();
+    const kin::ManagerStatistics before = manager.statistics();
+    condition.notify_one();
+    const kin::ManagerStatistics after = manager.statistics();
+    // One whose time was up would not be parked, or have called meanwhile.
+    const bool is_in_time = after.parked == 1 && after.calls == before.calls + 2;
+    const auto until = std::chrono::steady_clock::now() + 60ms;
+    CHECK(eventually([&] { return std::chrono::steady_clock::now() > until; }));
+    // Not before it has the lock, though its time is up.
+    condition.unlock();
+    const std::string answer = waiter.answer();
+    CHECK((answer == "notified" || !is_in_time));
+  }
+
   TEST_CASE("a notification that a dead process had is another's") {
     const Frame frame;
     const kin::Manager manager;

@@ -12,7 +12,18 @@
 
 namespace kin {
 
+template <typename T>
+class Proxy;
+
 namespace detail {
+
+/// What a proxy names, for calls that go on there.
+struct ObjectOf {
+  template <typename T>
+  Object& operator()(const Proxy<T>& proxy) const {
+    return proxy.shared();
+  }
+};
 
 /// Outer, which is called with a function and with arguments, with its function: for calls that wrap one of
 /// the user's.
@@ -111,6 +122,7 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
  private:
   friend class boost::serialization::access;
   friend class Batch<T>;
+  friend struct detail::ObjectOf;
   [[nodiscard]] detail::Object& shared() const { return object(); }
 
   template <typename F, typename... As>

@@ -141,7 +141,8 @@ void Server::end_all() {
   state_.phase.store(ManagerState::ended);
   for (const auto& entry : entries_) {
     for (const Parked& parked : entry->parked) {
-      if (!begin_call(state_.line(parked.line), parked.sequence, CallState::parked)) continue;
+      CallLine& line = state_.line(parked.line);
+      if (!parked.has_begun && !begin_call(line, parked.sequence, CallState::parked)) continue;
       const RequestHead head{.code = parked.code,
                              .line = parked.line,
                              .sequence = parked.sequence,

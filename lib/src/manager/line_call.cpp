@@ -39,10 +39,10 @@ void LineCall::give(std::span<const std::byte> bytes, const OutgoingCargo& cargo
 }
 
 void LineCall::park(Attempt attempt, Withdrawal withdrawn) {
-  is_settled_ = true;
   if ((head_.flags & RequestHead::only_looks) != 0) {
     withdrawn();
     answer(server_.state_, line_, head_.sequence, {}, {}, LineWord::not_now);
+    is_settled_ = true;
     return;
   }
   entry_.parked.push_back({.line = head_.line,
@@ -50,8 +50,22 @@ void LineCall::park(Attempt attempt, Withdrawal withdrawn) {
                            .code = head_.code,
                            .attempt = std::move(attempt),
                            .withdrawn = std::move(withdrawn)});
+  is_settled_ = true;
   ++server_.parked_;
   park_call(line_, head_.sequence);
+}
+
+void LineCall::go_on_at(Object& hosted, Attempt attempt, Withdrawal withdrawn) {
+  Server::Entry& there = server_.entry_of(HostedObject::of(hosted));
+  there.parked.push_back({.line = head_.line,
+                          .sequence = head_.sequence,
+                          .code = head_.code,
+                          .attempt = std::move(attempt),
+                          .withdrawn = std::move(withdrawn),
+                          .has_begun = true});
+  is_settled_ = true;
+  ++server_.parked_;
+  server_.retry(there);
 }
 
 void LineCall::take_back_by(HostedCode code) {
@@ -128,20 +142,31 @@ bool Server::call_here(const HostedObject& hosted, HostedCode code,
                        std::span<const std::byte> arguments, IncomingCargo& cargo, bool only_looks,
                        Give give) {
   Server& server = here();
-  Entry* const entry = server.find(hosted.index, hosted.generation);
-  if (entry == nullptr) throw std::logic_error("kin: the manager holds no such object any more");
-  LocalCall call(entry->object->address(), arguments, cargo, only_looks, give);
-  ++entry->calls;
+  Entry& entry = server.entry_of(hosted);
+  LocalCall call(entry.object->address(), arguments, cargo, only_looks, give);
+  ++entry.calls;
   try {
     code(call);
   } catch (...) {
-    --entry->calls;
-    server.retry(*entry);
+    --entry.calls;
+    server.retry(entry);
     throw;
   }
-  --entry->calls;
-  server.retry(*entry);
+  --entry.calls;
+  server.retry(entry);
   return call.is_answered();
+}
+
+Server::Entry& Server::entry_of(const HostedObject& hosted) {
+  if (hosted.server != stamp_) {
+    throw std::logic_error("kin: a condition and its lock have to be the same manager's");
+  }
+  if (Entry* const entry = find(hosted.index, hosted.generation)) return *entry;
+  throw std::logic_error("kin: the manager holds no such object any more");
+}
+
+void HostedCall::go_on_at(Object& /*hosted*/, Attempt /*attempt*/, Withdrawal /*withdrawn*/) {
+  throw std::logic_error("kin: a call that would have to wait, where none can");
 }
 
 void HostedCall::check_code(const void* code, const std::type_info& function) const {

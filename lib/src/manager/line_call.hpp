@@ -21,6 +21,7 @@ class LineCall final : public HostedCall {
   [[nodiscard]] std::uint64_t client() override { return server_.client_of(line_); }
   void give(std::span<const std::byte> bytes, const OutgoingCargo& cargo) override;
   void park(Attempt attempt, Withdrawal withdrawn) override;
+  void go_on_at(Object& hosted, Attempt attempt, Withdrawal withdrawn) override;
   void take_back_by(HostedCode code) override;
   /// Instead of a result.
   void fail(std::exception_ptr exception) noexcept;

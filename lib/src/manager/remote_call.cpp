@@ -123,6 +123,12 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
   return !line_->line->now().has(LineWord::not_now);
 }
 
+void RemoteCall::make_in_any_case(HostedCode code, std::span<std::byte> message,
+                                  const OutgoingCargo& cargo) {
+  const SoftLimit no_limit;
+  static_cast<void>(make(code, message, cargo, Deadline::never(), false));
+}
+
 // False: the time is up, and the call is withdrawn.
 bool RemoteCall::wait(Deadline deadline, bool may_withdraw) {
   CallLine& line = *line_->line;

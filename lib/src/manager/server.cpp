@@ -77,8 +77,11 @@ void Server::serve(const RequestHead& head, std::span<const std::byte> arguments
       !begin_call(line, head.sequence, CallState::called)) {
     return;
   }
-  // While somebody calls it there is a handle; so whoever did is dead.
-  if (entry == nullptr) return;
+  // While somebody calls it there is a handle; so whoever did is dead, or had no memory for send_along().
+  if (entry == nullptr) {
+    answer(state_, line, head.sequence, {}, {}, LineWord::not_now);
+    return;
+  }
   LineCall call(*this, *entry, head, arguments, cargo_);
   ++entry->calls;
   try {
@@ -166,7 +169,7 @@ bool Server::retry_once(Entry& entry) {
       continue;
     }
     CallLine& line = state_.line(parked.line);
-    if (!begin_call(line, parked.sequence, CallState::parked)) {
+    if (!parked.has_begun && !begin_call(line, parked.sequence, CallState::parked)) {
       parked.withdrawn();
       at = entry.parked.erase(at);
       --parked_;
@@ -193,7 +196,7 @@ bool Server::retry_once(Entry& entry) {
       has_answered = true;
     } else {
       in_vain.push_back(parked.code);
-      park_call(line, parked.sequence);
+      if (!parked.has_begun) park_call(line, parked.sequence);
       ++at;
     }
   }
@@ -201,15 +204,14 @@ bool Server::retry_once(Entry& entry) {
 }
 
 void Server::forget_parked(Entry& entry, FunctionRef<bool(const Parked&)> is_over) {
+  std::list<Parked> over;
   for (auto at = entry.parked.begin(); at != entry.parked.end();) {
-    if (!is_over(*at)) {
-      ++at;
-      continue;
-    }
-    at->withdrawn();
-    at = entry.parked.erase(at);
-    --parked_;
+    const auto one = at++;
+    if (is_over(*one)) over.splice(over.end(), entry.parked, one);
   }
+  parked_ -= over.size();
+  // Out of the list: this may call objects, and so have others tried.
+  for (Parked& one : over) one.withdrawn();
   retry(entry);
 }
 

@@ -62,6 +62,7 @@ class Server {
     HostedCode code;
     HostedCall::Attempt attempt;
     HostedCall::Withdrawal withdrawn;
+    bool has_begun = false;  // and stays the server's: see go_on_at()
   };
   struct Entry {
     std::unique_ptr<Hosted> object;
@@ -85,6 +86,8 @@ class Server {
   static void leave() noexcept;
   void serve(const RequestHead& head, std::span<const std::byte> arguments);
   [[nodiscard]] Entry* find(std::uint32_t index, std::uint32_t generation) noexcept;
+  /// Throws std::logic_error for what it does not hold.
+  [[nodiscard]] Entry& entry_of(const HostedObject& hosted);
   [[nodiscard]] Book& book_of(std::uint32_t line);
   void retry(Entry& entry);
   [[nodiscard]] bool retry_once(Entry& entry);

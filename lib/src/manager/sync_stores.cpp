@@ -47,28 +47,42 @@ void LockStore::unlock(std::uint64_t process, std::int32_t thread) {
   if (is_recursive_ && !is_held_by(process, thread)) {
     throw std::logic_error("kin: unlock() of a recursive lock that another thread holds");
   }
-  --depth_;
+  if (--depth_ == 0) notification_ = {};
 }
 
-std::uint32_t LockStore::depth_for(std::uint64_t process, std::int32_t thread) const {
-  if (is_held_by(process, thread)) return depth_;
-  throw std::logic_error("kin: wait() of a condition whose lock the caller does not hold");
+void LockStore::let_go(std::uint64_t process, std::int32_t thread) {
+  if (!is_held_by(process, thread)) {
+    throw std::logic_error("kin: wait() of a condition whose lock the caller does not hold");
+  }
+  away_[{process, thread}] = depth_;
+  depth_ = 0;
+  notification_ = {};
 }
 
-bool LockStore::lock_again(std::uint64_t process, std::int32_t thread,
-                           std::uint32_t depth) noexcept {
-  // A wait that was given up before the server had begun with it has not let go.
-  if (!is_held_by(process, thread) && !lock(process, thread)) return false;
-  depth_ = depth;
+bool LockStore::lock_again(std::uint64_t process, std::int32_t thread) noexcept {
+  const auto found = away_.find({process, thread});
+  // A wait that threw, or was given up before the server had begun with it.
+  if (found == away_.end()) return true;
+  if (!lock(process, thread)) return false;
+  depth_ = found->second;
+  away_.erase(found);
   return true;
 }
 
-void LockStore::release_all() noexcept { depth_ = 0; }
+void LockStore::came_with(Proxy<ConditionStore> notification) noexcept {
+  notification_ = std::move(notification);
+}
 
-void LockStore::bury(std::uint64_t process) noexcept {
+void LockStore::bury(std::uint64_t process) {
+  std::erase_if(away_, [&](const auto& one) { return one.first.first == process; });
   if (depth_ == 0 || process_ != process) return;
   depth_ = 0;
   left_by_dead_ = true;
+  // Last: who is notified wants the lock.
+  const Proxy<ConditionStore> notification = std::exchange(notification_, {});
+  if (notification != Proxy<ConditionStore>()) {
+    notification.call(&ConditionStore::notify, std::size_t{1});
+  }
 }
 
 // ---- SemaphoreStore

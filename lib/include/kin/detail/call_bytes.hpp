@@ -85,23 +85,29 @@ struct CallBytes {
 template <typename F, typename... Arguments>
 using ResultOf = std::decay_t<std::invoke_result_t<F&, Arguments...>>;
 
-/// The result of a call to its context, which has begin_giving() and give(bytes, cargo); `call` is run.
+/// A result to the context of its call, which has begin_giving() and give(bytes, cargo).
+template <typename R, typename Context>
+void give_value(Context& context, const R& result) {
+  context.begin_giving();
+  if constexpr (Plain<R>) {
+    context.give(std::as_bytes(std::span(std::addressof(result), 1)), {});
+  } else {
+    const BorrowedBuffers buffers;
+    encode(buffers->out, result);
+    context.give(buffers->out.bytes(), buffers->out.cargo());
+  }
+}
+
+/// The same for what `call` returns, which is run.
 template <typename R, typename Context, typename Call>
 void give_result(Context& context, Call&& call) {
   if constexpr (std::is_void_v<R>) {
     std::forward<Call>(call)();
     context.begin_giving();
     context.give({}, {});
-  } else if constexpr (Plain<R>) {
-    const R result = std::forward<Call>(call)();
-    context.begin_giving();
-    context.give(std::as_bytes(std::span(std::addressof(result), 1)), {});
   } else {
     const R result = std::forward<Call>(call)();
-    context.begin_giving();
-    const BorrowedBuffers buffers;
-    encode(buffers->out, result);
-    context.give(buffers->out.bytes(), buffers->out.cargo());
+    give_value<R>(context, result);
   }
 }
 

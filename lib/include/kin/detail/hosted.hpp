@@ -83,6 +83,9 @@ class KIN_EXPORT HostedCall {
   /// It can't be answered yet: `attempt` is called again whenever the object may have changed, until
   /// it returns true, and `withdrawn` if the client gives up, or dies, before that.
   virtual void park(Attempt attempt, Withdrawal withdrawn) = 0;
+  /// Instead of a result: it goes on as a call of another object of the same server, which the client can't
+  /// give up any more; `withdrawn` is called if it dies. Throws std::logic_error where it may not wait.
+  virtual void go_on_at(Object& hosted, Attempt attempt, Withdrawal withdrawn);
   /// The result is to be taken back if the client dies before it has it: by a call of this code, with the
   /// result as its arguments.
   virtual void take_back_by(HostedCode code) = 0;
@@ -156,6 +159,8 @@ class KIN_EXPORT RemoteCall {
                                 const OutgoingCargo& cargo, Deadline deadline) {
     return make(code, message, cargo, deadline, true);
   }
+  /// The same for one that has to be made, also when the time limit of this thread's task has passed.
+  void make_in_any_case(HostedCode code, std::span<std::byte> message, const OutgoingCargo& cargo);
 
   [[nodiscard]] std::span<const std::byte> result() const noexcept { return result_; }
   [[nodiscard]] IncomingCargo& cargo() noexcept { return cargo_; }
@@ -280,9 +285,10 @@ struct SimpleCall : CallOnHosted<T, F, As...> {
 /// A call that waits until it can be answered: its function returns nothing (a false) as long as it can't.
 ///
 /// A class without state, whose function gets the object, the stamp of the process that calls, and the
-/// arguments, which it may change: they are there the next time. It may have two static members:
+/// arguments, which it may change: they are there the next time. It may have static members:
 /// take_back(object, process, result), or without a result, for what went to a client that died before it
-/// had it; and withdraw(object, process, arguments...), for a call that was given up.
+/// had it; withdraw(object, process, arguments...), for a call that was given up; `in_any_case`, for one that no
+/// time limit ends. Where it has a type Then, the call goes on as that one, with Then::object(arguments...).
 template <typename T, typename F, typename... As>
 struct WaitingCall : CallOnHosted<T, F, As...> {
   using Attempted = std::invoke_result_t<F&, T&, std::uint64_t, As&...>;
@@ -320,7 +326,12 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
     RemoteCall call(hosted);
     const bool came = WaitingCall::with_message(
         [&](std::span<std::byte> message, const OutgoingCargo& cargo) {
-          return call.make_until(run, message, cargo, deadline);
+          if constexpr (requires { F::in_any_case; }) {
+            call.make_in_any_case(run, message, cargo);
+            return true;
+          } else {
+            return call.make_until(run, message, cargo, deadline);
+          }
         },
         function, std::forward<Given>(given)...);
     if constexpr (is_void) {
@@ -337,12 +348,38 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
         std::apply([&](As&... each) { return F{}(object, call.client(), each...); }, arguments);
     if (!attempted) return false;
     if constexpr (requires { &F::take_back; }) call.take_back_by(take_back);
-    if constexpr (is_void) {
+    if constexpr (requires { typename F::Then; }) {
+      go_on(call, std::move(arguments));
+    } else if constexpr (is_void) {
       give_result<void>(call, [] {});
+    } else if constexpr (requires { &F::take_back; }) {
+      try {
+        give_value<Result>(call, *attempted);
+      } catch (...) {
+        // There is no room for it, or it can't travel: it is another's.
+        F::take_back(object, call.client(), std::move(*attempted));
+        throw;
+      }
     } else {
-      give_result<Result>(call, [&]() -> Result&& { return std::move(*attempted); });
+      give_value<Result>(call, *attempted);
     }
     return true;
+  }
+
+  static void go_on(HostedCall& call, std::tuple<As...> given) {
+    using Then = typename F::Then;
+    using Other = typename Then::Object;
+    const auto arguments = std::make_shared<std::tuple<As...>>(std::move(given));
+    call.go_on_at(
+        std::apply([](As&... each) -> Object& { return Then::object(each...); }, *arguments),
+        [arguments](HostedCall& there) {
+          const bool is_done = std::apply(
+              [&](As&... each) { return Then{}(there.object<Other>(), there.client(), each...); },
+              *arguments);
+          if (is_done) give_result<void>(there, [] {});
+          return is_done;
+        },
+        [arguments] { std::apply([](As&... each) { Then::withdraw(each...); }, *arguments); });
   }
 
   static void take_back(HostedCall& call) {

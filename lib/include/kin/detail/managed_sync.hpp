@@ -45,13 +45,8 @@ class Lock : public Proxy<detail::LockStore> {
   [[nodiscard]] bool lock_until(detail::Deadline deadline) const {
     return wait<detail::TakeLock>(deadline, detail::calling_thread());
   }
-  void lock_again(std::uint32_t depth) const {
-    static_cast<void>(
-        wait<detail::LockAgain>(detail::Deadline::never(), detail::calling_thread(), depth));
-  }
-  [[nodiscard]] std::uint32_t depth() const {
-    // Without an end it waits until it is told. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
-    return *wait<detail::AskForDepth>(detail::Deadline::never(), detail::calling_thread());
+  void lock_again() const {
+    static_cast<void>(wait<detail::LockAgain>(detail::Deadline::never(), detail::calling_thread()));
   }
 };
 
@@ -163,7 +158,8 @@ class Barrier : public Proxy<detail::BarrierStore> {
 ///     condition.unlock();
 ///
 /// After a wait the lock is held again, also when the time was up.
-/// If a process dies: a notification that it did not come to know of is another's; the lock is free.
+/// If a process dies: the lock is free; and what it was notified of is another's, unless it had let go of the lock
+/// behind its wait.
 /// Throws: as Proxy; std::logic_error when the lock is not held.
 /// Python: manager.Condition().
 class Condition : public Proxy<detail::ConditionStore> {
@@ -208,11 +204,18 @@ class Condition : public Proxy<detail::ConditionStore> {
   }
 
   bool wait_until(detail::Deadline deadline) const {
-    const std::uint32_t depth = lock_.depth();
-    const Proxy<detail::LockStore> lock = lock_;
-    const bool was_let_go = Proxy::wait<detail::AwaitCondition>(deadline, lock, std::uint64_t{0});
-    lock_.lock_again(depth);
-    return was_let_go;
+    const Proxy<detail::LockStore>& lock = lock_;
+    const Proxy<detail::ConditionStore>& self = *this;
+    bool was_notified = false;
+    try {
+      was_notified = Proxy::wait<detail::AwaitCondition>(
+          deadline, lock, self, detail::calling_thread(), std::uint64_t{0});
+    } catch (...) {
+      lock_.lock_again();
+      throw;
+    }
+    if (!was_notified) lock_.lock_again();
+    return was_notified;
   }
 
   Lock lock_;

@@ -16,6 +16,8 @@ namespace kin::detail {
 /// This thread, for locks that belong to threads.
 [[nodiscard]] KIN_EXPORT std::int32_t calling_thread() noexcept;
 
+class ConditionStore;
+
 /// What a lock is in the server. The holder is a thread of a process; what dies is the process.
 class KIN_EXPORT LockStore {
  public:
@@ -26,15 +28,15 @@ class KIN_EXPORT LockStore {
   void unlock(std::uint64_t process, std::int32_t thread);
   [[nodiscard]] bool is_locked() const noexcept { return depth_ != 0; }
   [[nodiscard]] bool owner_died() const noexcept { return owner_died_; }
-  void bury(std::uint64_t process) noexcept;
+  void bury(std::uint64_t process);
 
-  /// For conditions. How often the caller has locked it; throws std::logic_error if it has not. And lets go of
-  /// it, however often that was.
-  [[nodiscard]] std::uint32_t depth_for(std::uint64_t process, std::int32_t thread) const;
-  void release_all() noexcept;
-  /// As before that, whether it was done or not.
-  [[nodiscard]] bool lock_again(std::uint64_t process, std::int32_t thread,
-                                std::uint32_t depth) noexcept;
+  /// For conditions. Lets go of it, however often the caller has locked it; throws std::logic_error if it has
+  /// not.
+  void let_go(std::uint64_t process, std::int32_t thread);
+  /// As before that. Also true for who has not let go.
+  [[nodiscard]] bool lock_again(std::uint64_t process, std::int32_t thread) noexcept;
+  /// Its holder was notified of something. If it dies with the lock, another is.
+  void came_with(Proxy<ConditionStore> notification) noexcept;
 
  private:
   [[nodiscard]] bool is_held_by(std::uint64_t process, std::int32_t thread) const noexcept {
@@ -47,6 +49,9 @@ class KIN_EXPORT LockStore {
   std::uint64_t process_ = 0;
   std::int32_t thread_ = 0;
   std::uint32_t depth_ = 0;
+  Proxy<ConditionStore> notification_;  // of the holder, if it came from a wait
+  std::map<std::pair<std::uint64_t, std::int32_t>, std::uint32_t>
+      away_;  // who waits, and its depth
 };
 
 /// What a semaphore is in the server.
@@ -134,16 +139,10 @@ struct ReleaseLock {
     return true;
   }
 };
-struct AskForDepth {
-  std::optional<std::uint32_t> operator()(const LockStore& lock, std::uint64_t process,
-                                          std::int32_t thread) const {
-    return lock.depth_for(process, thread);
-  }
-};
 struct LockAgain {
-  bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread,
-                  std::uint32_t depth) const noexcept {
-    return lock.lock_again(process, thread, depth);
+  static constexpr bool in_any_case = true;
+  bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread) const noexcept {
+    return lock.lock_again(process, thread);
   }
 };
 struct ReleasePermits {
@@ -175,20 +174,41 @@ struct ArriveAtBarrier {
     barrier.leave(generation, arrival);
   }
 };
+/// A wait, of the thread that holds the condition's lock. Who was let go waits on for the lock, beside it, and is
+/// answered when it has that: there is no moment in which it was notified and nobody knows.
 struct AwaitCondition {
-  bool operator()(ConditionStore& condition, std::uint64_t /*process*/,
-                  const Proxy<LockStore>& lock, std::uint64_t& ticket) const {
+  bool operator()(ConditionStore& condition, std::uint64_t process, const Proxy<LockStore>& lock,
+                  const Proxy<ConditionStore>& /*same*/, std::int32_t thread,
+                  std::uint64_t& ticket) const {
     // In the server: the lock itself is called, and who waits for it is let in.
-    if (ticket == 0) lock.call(&LockStore::release_all);
+    if (ticket == 0) lock.call(&LockStore::let_go, process, thread);
     return condition.wait(ticket);
   }
   static void withdraw(ConditionStore& condition, std::uint64_t /*process*/,
-                       const Proxy<LockStore>& /*lock*/, std::uint64_t ticket) noexcept {
+                       const Proxy<LockStore>& /*lock*/, const Proxy<ConditionStore>& /*same*/,
+                       std::int32_t /*thread*/, std::uint64_t ticket) noexcept {
     condition.leave(ticket);
   }
-  static void take_back(ConditionStore& condition, std::uint64_t /*process*/) noexcept {
-    condition.notify(1);
-  }
+
+  struct Then {
+    using Object = LockStore;
+    static detail::Object& object(const Proxy<LockStore>& lock, const Proxy<ConditionStore>& /**/,
+                                  std::int32_t /*thread*/, std::uint64_t /*ticket*/) {
+      return ObjectOf()(lock);
+    }
+    bool operator()(LockStore& lock, std::uint64_t process, const Proxy<LockStore>& /*same*/,
+                    const Proxy<ConditionStore>& condition, std::int32_t thread,
+                    std::uint64_t /*ticket*/) const {
+      if (!lock.lock_again(process, thread)) return false;
+      lock.came_with(condition);
+      return true;
+    }
+    // It died before it had the lock.
+    static void withdraw(const Proxy<LockStore>& /*lock*/, const Proxy<ConditionStore>& condition,
+                         std::int32_t /*thread*/, std::uint64_t /*ticket*/) {
+      condition.call(&ConditionStore::notify, std::size_t{1});
+    }
+  };
 };
 
 }  // namespace kin::detail
