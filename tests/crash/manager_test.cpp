@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 
 // A manager's client is killed at every instruction of a call: of one that is answered at once, one that
-// is parked, one whose time is up. The server and its other clients go on, nothing that was handed over is
-// lost, and what the dead one held is free.
+// is parked, one whose time is up. The server and its other clients go on, and nothing that was handed over is
+// lost.
 
-#include "crash/family.hpp"
-#include "crash/prove.hpp"
-#include "manager/manager_state.hpp"
+#include "crash/household.hpp"
+#include "support/shared_page.hpp"
 
-#include <kin/log.hpp>
 #include <kin/manager.hpp>
 
 #include <doctest/doctest.h>
@@ -17,6 +15,8 @@
 #include <optional>
 #include <string>
 
+using crash::behind_first_call;
+using crash::Household;
 using crash::Moment;
 using crash::require;
 using namespace std::chrono_literals;
@@ -27,50 +27,8 @@ const std::string never_called = "never called";
 const std::string called = "called";
 const std::string still_there = "the item is there";
 const std::string gone = "it went with its taker";
-const std::string free_again = "the lock is free";
-
-/// A server, whose clients are the test and, one round after the other, the one that is killed and the one
-/// that checks.
-struct Household {
-  kin::Manager manager;
-  kin::Proxy<int> number = manager.make<int>(0);
-  kin::managed::Queue<int> queue = manager.queue<int>();
-  kin::managed::Lock lock = manager.lock();
-
-  void prepare() const {
-    crash::sweep_the_dead();
-    number.apply([](int& it) { it = 0; });
-    while (queue.try_get()) {
-    }
-  }
-  /// The server has seen that it is dead, and has nothing of it any more.
-  void require_settled() const {
-    const kin::ManagerStatistics now = manager.statistics();
-    require(now.clients == 2, "there are " + std::to_string(now.clients) + " clients, not two");
-    require(now.parked == 0, "a call is parked");
-  }
-};
 
 void count_up(int& it) { ++it; }
-
-/// Killed is who has called before, and so has a line: in what comes after that call.
-crash::Scenario behind_first_call(const Household& house, crash::Scenario scenario) {
-  scenario.prepare = [&house, prepare = scenario.prepare] {
-    prepare();
-    // Sets free the line of the round before: the next is taken again.
-    static_cast<void>(house.manager.statistics());
-  };
-  scenario.operation = [&house, operation = scenario.operation] {
-    static_cast<void>(house.number.copy());
-    operation();
-  };
-  scenario.lead.word = [&house] {
-    const auto& hosted = kin::detail::HostedObject::of(crash::object_of(house.number));
-    return &hosted.manager->line(1).word;  // behind the test's own
-  };
-  scenario.lead.stores = 2;
-  return scenario;
-}
 
 }  // namespace
 
@@ -208,30 +166,5 @@ TEST_SUITE("manager") {
                    .expected = {still_there},
                    .budget = 6s,
                }));
-  }
-
-  TEST_CASE("a lock") {
-    const Household house;
-    kin::set_log_level(kin::LogLevel::off);
-    crash::prove(behind_first_call(house, {
-                                              .name = "lock and unlock of a manager's lock",
-                                              .prepare = [&] { house.prepare(); },
-                                              .operation =
-                                                  [&] {
-                                                    house.lock.lock();
-                                                    house.lock.unlock();
-                                                  },
-                                              .check =
-                                                  [&](const Moment&) {
-                                                    house.require_settled();
-                                                    require(house.lock.try_lock(),
-                                                            "nobody can have the lock");
-                                                    house.lock.unlock();
-                                                    return free_again;
-                                                  },
-                                              .expected = {free_again},
-                                              .budget = 6s,
-                                          }));
-    kin::set_log_level(kin::LogLevel::warning);
   }
 }
