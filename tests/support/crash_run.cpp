@@ -167,8 +167,10 @@ class Tour {
 
   /// Nothing beside it needs its steps, and nothing but its steps leads to its kill points.
   bool goes_alone() const {
+    const bool is_led_part_way =
+        scenario_.lead.word && (scenario_.lead.window != 0 || scenario_.recovery);
     return !scenario_.partner && !scenario_.sleeper && !scenario_.waker && !scenario_.blocks &&
-           !scenario_.lead.word;
+           !is_led_part_way;
   }
 
   /// Lets the operation, the first of two if there is a recovery, come to its end until it has gone one
