@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Ends of pipes, and where those of connections over sockets part from them (socket_end). An end of a pipe is a channel for each of its directions, and a socket whose only business is
-// what shared memory can't tell: that nobody has the other end any more, and waking those who sleep
-// in poll(). The sockets are a pair; a byte that was sent by one end makes the other's readable.
+// Ends of pipes, and where those of connections over sockets part from them (socket_end). An end of a pipe
+// is a channel for each of its directions, and a socket whose only business is what shared memory can't
+// tell: that nobody has the other end any more, and waking those who sleep in poll(). The sockets are a
+// pair; a byte that was sent by one end makes the other's readable.
 
 #include <kin/connection.hpp>
 #include <kin/detail/handle_of.hpp>
@@ -309,7 +310,7 @@ void End::silence() const {
 }
 
 void End::travel(OutArchive& archive) const {
-  State& end = open();
+  const State& end = open();
   const unsigned ways = (end.in ? reads : 0U) | (end.out ? writes : 0U);
   archive.save_binary(&ways, sizeof ways);
   for (const Handle& handle : {end.in, end.out, end.stream}) {
@@ -322,12 +323,7 @@ void End::travel(InArchive& archive) {
   unsigned ways = 0;
   archive.load_binary(&ways, sizeof ways);
   const auto take = [&](Ways way) {
-    if ((ways & way) == 0) return Handle();
-    Handle handle = archive.next_handle();
-    if (handle.object_even_closed().kind != ObjectKind::channel) {
-      throw SerializationError("the message holds another object where a pipe was expected");
-    }
-    return handle;
+    return (ways & way) != 0 ? read_handle(archive, ObjectKind::channel) : Handle();
   };
   Handle in = take(reads);
   Handle out = take(writes);

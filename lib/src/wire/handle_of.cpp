@@ -13,7 +13,7 @@ namespace {
 
 const char* name_of(ObjectKind kind) {
   switch (kind) {
-    case ObjectKind::channel: return "a queue";
+    case ObjectKind::channel: return "a queue or a pipe";
     case ObjectKind::lock: return "a lock";
     case ObjectKind::semaphore: return "a semaphore";
     case ObjectKind::condition: return "a condition";
