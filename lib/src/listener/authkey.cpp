@@ -38,7 +38,7 @@ std::string family_key() {
 }  // namespace
 
 std::string authkey() {
-  std::string key = own_key().with([](const std::string& own) { return own; });
+  const std::string key = own_key().with([](const std::string& own) { return own; });
   return key.empty() ? family_key() : key;
 }
 

@@ -68,7 +68,7 @@ int bind_at(int socket, const NetworkAddress& address, const SocketAddress& plac
 
 }  // namespace
 
-void ListeningSocket::unlink() noexcept {
+void ListeningSocket::unlink() const noexcept {
   struct stat about {};
   if (path.empty() || ::lstat(path.c_str(), &about) != 0) return;
   if (about.st_dev == device && about.st_ino == inode) ::unlink(path.c_str());

@@ -22,7 +22,7 @@ struct ListeningSocket {
   ino_t inode = 0;
 
   /// Removes its file, if that is still its own.
-  void unlink() noexcept;
+  void unlink() const noexcept;
 };
 
 /// At the first of these places, where the address was found, that can be had. Throws SystemError that names the

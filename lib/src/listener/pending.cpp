@@ -81,8 +81,8 @@ std::optional<Outcome> Pending::step(std::size_t max_message) {
 Outcome Pending::finish(std::size_t max_message) {
   Outcome outcome{.accepted = {}, .refused = nullptr, .dropped = "", .peer = peer_};
   try {
-    if (handshake_.relative()) {
-      outcome.accepted = leave_pipe_at(*handshake_.relative());
+    if (const auto& relative = handshake_.relative()) {
+      outcome.accepted = leave_pipe_at(*relative);
       handshake_.settle(outcome.accepted.has_value());
       if (!send_at_once(socket_.get(), handshake_)) return dropped("it went away in its handshake");
     }
