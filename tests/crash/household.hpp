@@ -7,8 +7,11 @@
 
 #include <kin/manager.hpp>
 
+#include <chrono>
 #include <functional>
+#include <span>
 #include <string>
+#include <utility>
 
 namespace crash {
 
@@ -51,6 +54,17 @@ inline Scenario behind_first_call(const Household& house, Scenario scenario) {
   scenario.lead.word = [&house] { return &house.state().line(1).word; };
   scenario.lead.stores = 2;
   return scenario;
+}
+
+/// First at each change of what clients and server share, then at every instruction, as far as a second goes.
+inline void prove_behind_first_call(const Household& house, Scenario scenario) {
+  scenario.watch = [&house] {
+    const kin::detail::ManagerState& state = house.state();
+    return Ranges{std::as_bytes(std::span(state.line_blocks[0]->lines.data(), 8)),
+                  memory_of(*state.requests), memory_of(kin::detail::arena().processes->graveyard)};
+  };
+  prove_at_changes_and_instructions(behind_first_call(house, std::move(scenario)),
+                                    std::chrono::seconds(1));
 }
 
 }  // namespace crash

@@ -117,7 +117,7 @@ TEST_SUITE("managed sync") {
               return free_again;
             },
         .expected = {free_again},
-        .budget = 4s,
+        .budget = 2s,
     };
     crash::prove(behind_first_call(house, scenario));
   }
@@ -148,7 +148,7 @@ TEST_SUITE("managed sync") {
               return plain.value() == 1 ? free_again : kept;
             },
         .expected = {free_again, kept},
-        .budget = 4s,
+        .budget = 2s,
     };
     crash::prove(behind_first_call(house, scenario));
   }
@@ -169,7 +169,7 @@ TEST_SUITE("managed sync") {
               meeting.wait_until_sleeper_waits(2);
               meeting.put();
             },
-        .budget = 6s,
+        .budget = 4s,
     });
   }
 }
