@@ -115,6 +115,22 @@ TEST_SUITE("managed sync") {
     CHECK(waiter.answer() == "told");
   }
 
+  // Fails, with an exception in a destructor, when unlock() tells of the death.
+  TEST_CASE("a guard of a lock ends when the server has died") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto lock = manager.lock();
+    const auto condition = manager.condition();
+    const auto use = [&] {
+      const std::scoped_lock guard(lock);
+      const std::scoped_lock other(condition);
+      manager.process().kill();
+      condition.wait();
+    };
+    CHECK_THROWS_AS(use(), kin::ManagerDied);
+    CHECK_THROWS_AS(lock.lock(), kin::ManagerDied);
+  }
+
   TEST_CASE("permits are counted, and a bounded semaphore's come back from the dead") {
     const Frame frame;
     const kin::Manager manager;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kin/detail/sync_stores.hpp>
+#include <kin/error.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -19,7 +20,8 @@ namespace kin::managed {
 ///
 /// If a process dies: the lock is free within half a second; the next holder is told by owner_died(). A thread
 /// that ends without its process keeps it.
-/// Throws: as Proxy; std::logic_error from unlock() when nobody holds it.
+/// Throws: as Proxy, but not from unlock() when the server died; std::logic_error from unlock() when nobody
+/// holds it.
 /// Python: manager.Lock().
 class Lock : public Proxy<detail::LockStore> {
  public:
@@ -32,9 +34,14 @@ class Lock : public Proxy<detail::LockStore> {
   [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
     return lock_until(detail::Deadline::after(limit));
   }
+  /// Nothing where the server died: guards unlock in their destructors, and the next call tells of it.
   void unlock() const {
-    static_cast<void>(
-        wait<detail::ReleaseLock>(detail::Deadline::never(), detail::calling_thread()));
+    try {
+      static_cast<void>(
+          wait<detail::ReleaseLock>(detail::Deadline::never(), detail::calling_thread()));
+    } catch (const ManagerDied& error) {
+      static_cast<void>(error);
+    }
   }
   [[nodiscard]] bool locked() const { return call(&detail::LockStore::is_locked); }
   /// Of the holder: whether the one before it died with the lock.
