@@ -8,7 +8,7 @@
 // not taken are there, and the value has been changed as often as was noted. The permits of the bounded
 // semaphore are all free when nobody is left.
 
-#include "hunt.hpp"
+#include "tally.hpp"
 
 #include <kin/error.hpp>
 #include <kin/shared.hpp>
@@ -21,52 +21,13 @@ namespace {
 using soak::Chance;
 using soak::Desk;
 using soak::Herd;
+using soak::Note;
+using soak::Tally;
+using soak::ull;
 using soak::violation;
 
 constexpr int permits = 3;
 constexpr int parties = 3;
-
-unsigned long long ull(std::uint64_t number) { return number; }
-
-/// How often something was done, noted by the workers in places of their own.
-struct Tally {
-  std::array<std::atomic<std::uint64_t>, Herd::most_incarnations> begun;
-  std::array<std::atomic<std::uint64_t>, Herd::most_incarnations> ended;
-
-  [[nodiscard]] std::uint64_t least() const { return sum(ended); }
-  [[nodiscard]] std::uint64_t most() const { return sum(begun); }
-
- private:
-  static std::uint64_t sum(
-      const std::array<std::atomic<std::uint64_t>, Herd::most_incarnations>& all) {
-    std::uint64_t total = 0;
-    for (const auto& one : all) total += one.load();
-    return total;
-  }
-};
-
-/// Notes one time, for its scope. If it was not done after all, take_back().
-class Note {
- public:
-  Note(Tally& tally, std::uint32_t incarnation)
-      : begun_(tally.begun[incarnation]), ended_(tally.ended[incarnation]) {
-    begun_.fetch_add(1);
-  }
-  ~Note() {
-    if (is_done_) ended_.fetch_add(1);
-  }
-  Note(const Note&) = delete;
-  Note& operator=(const Note&) = delete;
-  void take_back() {
-    is_done_ = false;
-    begun_.fetch_sub(1);
-  }
-
- private:
-  std::atomic<std::uint64_t>& begun_;
-  std::atomic<std::uint64_t>& ended_;
-  bool is_done_ = true;
-};
 
 struct Notes {
   Tally released;
@@ -219,21 +180,11 @@ void phase(Chance& chance, soak::milliseconds length, Totals& totals) {
   for (std::size_t desk = 0; desk < soak::worker_count; ++desk) herd.finish(desk);
 
   soak::enter("accounts");
-  const auto require_within = [](const char* what, std::uint64_t is, std::uint64_t least,
-                                 std::uint64_t most) {
-    if (is >= least && is <= most) return;
-    violation("%s: %llu, by the notes %llu to %llu", what, ull(is), ull(least), ull(most));
-  };
-  const auto lower = [](std::uint64_t more, std::uint64_t less) {
-    return more > less ? more - less : 0;
-  };
-  require_within("tokens left", static_cast<std::uint64_t>(places.tokens.value()),
-                 lower(notes->released.least(), notes->acquired.most()),
-                 lower(notes->released.most(), notes->acquired.least()));
-  require_within("items left", notes->items.load(), lower(notes->put.least(), notes->taken.most()),
-                 lower(notes->put.most(), notes->taken.least()));
+  soak::require_left("tokens", static_cast<std::uint64_t>(places.tokens.value()), notes->released,
+                     notes->acquired);
+  soak::require_left("items", notes->items.load(), notes->put, notes->taken);
   const Pair pair = places.value.load();
-  require_within("changes", pair.first, notes->changed.least(), notes->changed.most());
+  soak::require_times("changes", pair.first, notes->changed);
   if (pair.first != pair.second) violation("half a value in the end");
   int taken = 0;
   while (taken <= permits &&
