@@ -5,6 +5,7 @@
 #include <kin/detail/managed_dict.hpp>
 #include <kin/detail/managed_list.hpp>
 #include <kin/detail/managed_name_space.hpp>
+#include <kin/detail/managed_pool.hpp>
 #include <kin/detail/managed_queue.hpp>
 #include <kin/detail/managed_set.hpp>
 #include <kin/detail/managed_sync.hpp>
@@ -150,6 +151,23 @@ class Manager {
     using F = std::decay_t<const Action&>;
     return managed::Barrier(root().apply(detail::within<MakeBarrier, F>(action), parties));
   }
+  /// Workers of the server's; as many as cpu_count() if not said otherwise. The initializer is called in each
+  /// worker, before its first task.
+  [[nodiscard]] managed::Pool pool(std::ptrdiff_t processes) const {
+    return pool(managed::PoolOptions{.processes = processes});
+  }
+  [[nodiscard]] managed::Pool pool(const managed::PoolOptions& options = {}) const {
+    return managed::Pool(root().apply(detail::MakePool{}, options));
+  }
+  template <typename Initializer>
+    requires std::invocable<Initializer&>
+  [[nodiscard]] managed::Pool pool(const managed::PoolOptions& options,
+                                   const Initializer& initializer) const {
+    using F = std::decay_t<const Initializer&>;
+    return managed::Pool(
+        root().apply(detail::within<detail::MakePoolWith, F>(initializer), options));
+  }
+
   /// With a lock of its own, which is recursive.
   [[nodiscard]] managed::Condition condition() const { return condition(rlock()); }
   [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const {
