@@ -251,9 +251,12 @@ std::optional<std::size_t> Arrivals::next(Deadline deadline) {
     };
     if (!deadline.is_passed_from_start() && spin(any_ready, deadline, nullptr)) return look();
   }
-  for (auto& [number, one] : expected_) {
+  // clang-tidy 16 does not survive structured bindings here.
+  for (auto& entry : expected_) {
+    Expected& one = entry.second;
     if (one.observer != 0) continue;
-    one.observer = one.task->observe([inbox = inbox_, number = number] { inbox->put(number); });
+    const auto tell = [inbox = inbox_, number = entry.first] { inbox->put(number); };
+    one.observer = one.task->observe(tell);
   }
   while (true) {
     const std::uint32_t before = inbox_->count.load();
@@ -266,7 +269,7 @@ std::optional<std::size_t> Arrivals::next(Deadline deadline) {
     SoftLimit::check();
     if (!futex_wait_slice(inbox_->count, before, deadline)) {
       // A pool whose nursery is dead tells nobody: who asks finds out.
-      for (const auto& [number, one] : expected_) one.task->look_around();
+      for (const auto& entry : expected_) entry.second.task->look_around();
       // Nor is anybody told while it is this thread that tells: in a callback.
       if (const auto number = look()) return number;
     }
