@@ -13,6 +13,7 @@
 #include <kin/detail/manager_engine.hpp>
 #include <kin/error.hpp>
 #include <kin/proxy.hpp>
+#include <kin/sync.hpp>
 
 #include <concepts>
 #include <memory>
@@ -142,14 +143,23 @@ class Manager {
   }
   [[nodiscard]] managed::Event event() const { return managed::Event(host<detail::EventStore>()); }
   [[nodiscard]] managed::Barrier barrier(int parties) const {
-    return managed::Barrier(host<detail::BarrierStore>(parties));
+    return barrier(BarrierOptions{}, parties);
+  }
+  [[nodiscard]] managed::Barrier barrier(const BarrierOptions& options, int parties) const {
+    return managed::Barrier(host<detail::BarrierStore>(parties), options);
   }
   /// The last who comes calls action() in the server.
   template <typename Action>
     requires std::invocable<Action&>
   [[nodiscard]] managed::Barrier barrier(int parties, const Action& action) const {
+    return barrier(BarrierOptions{}, parties, action);
+  }
+  template <typename Action>
+    requires std::invocable<Action&>
+  [[nodiscard]] managed::Barrier barrier(const BarrierOptions& options, int parties,
+                                         const Action& action) const {
     using F = std::decay_t<const Action&>;
-    return managed::Barrier(root().apply(detail::within<MakeBarrier, F>(action), parties));
+    return managed::Barrier(root().apply(detail::within<MakeBarrier, F>(action), parties), options);
   }
   /// Workers of the server's; as many as cpu_count() if not said otherwise. The initializer is called in each
   /// worker, before its first task.

@@ -3,11 +3,14 @@
 
 #include <kin/detail/sync_stores.hpp>
 #include <kin/error.hpp>
+#include <kin/sync.hpp>
 
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <stdexcept>
 #include <utility>
 
 namespace kin::managed {
@@ -33,6 +36,10 @@ class Lock : public Proxy<detail::LockStore> {
   template <typename Rep, typename Period>
   [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
     return lock_until(detail::Deadline::after(limit));
+  }
+  template <typename Clock, typename Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
+    return lock_until(detail::Deadline::at(moment));
   }
   /// Nothing where the server died: guards unlock in their destructors, and the next call tells of it.
   void unlock() const {
@@ -76,18 +83,45 @@ class Semaphore : public Proxy<detail::SemaphoreStore> {
   explicit Semaphore(Proxy<detail::SemaphoreStore> proxy)
       : Proxy<detail::SemaphoreStore>(std::move(proxy)) {}
 
-  void acquire() const { static_cast<void>(wait<detail::TakePermit>(detail::Deadline::never())); }
-  [[nodiscard]] bool try_acquire() const {
-    return wait<detail::TakePermit>(detail::Deadline::passed());
-  }
+  void acquire() const { static_cast<void>(acquire_until(detail::Deadline::never())); }
+  [[nodiscard]] bool try_acquire() const { return acquire_until(detail::Deadline::passed()); }
   template <typename Rep, typename Period>
   [[nodiscard]] bool try_acquire_for(std::chrono::duration<Rep, Period> limit) const {
-    return wait<detail::TakePermit>(detail::Deadline::after(limit));
+    return acquire_until(detail::Deadline::after(limit));
+  }
+  template <typename Clock, typename Duration>
+  [[nodiscard]] bool try_acquire_until(std::chrono::time_point<Clock, Duration> moment) const {
+    return acquire_until(detail::Deadline::at(moment));
   }
   void release(int permits = 1) const {
     static_cast<void>(wait<detail::ReleasePermits>(detail::Deadline::never(), permits));
   }
   [[nodiscard]] int value() const { return call(&detail::SemaphoreStore::value); }
+
+  /// The same under the names that std::scoped_lock and std::unique_lock ask for.
+  void lock() const { acquire(); }
+  [[nodiscard]] bool try_lock() const { return try_acquire(); }
+  template <typename Rep, typename Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit) const {
+    return try_acquire_for(limit);
+  }
+  template <typename Clock, typename Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> moment) const {
+    return try_acquire_until(moment);
+  }
+  /// Nothing where the server died, as of a Lock.
+  void unlock() const {
+    try {
+      release();
+    } catch (const ManagerDied& error) {
+      static_cast<void>(error);
+    }
+  }
+
+ private:
+  [[nodiscard]] bool acquire_until(detail::Deadline deadline) const {
+    return wait<detail::TakePermit>(deadline);
+  }
 };
 
 class BoundedSemaphore : public Semaphore {
@@ -128,11 +162,13 @@ class Event : public Proxy<detail::EventStore> {
 class Barrier : public Proxy<detail::BarrierStore> {
  public:
   Barrier() noexcept = default;
-  explicit Barrier(Proxy<detail::BarrierStore> proxy)
-      : Proxy<detail::BarrierStore>(std::move(proxy)) {}
+  explicit Barrier(Proxy<detail::BarrierStore> proxy, BarrierOptions options = {})
+      : Proxy<detail::BarrierStore>(std::move(proxy)),
+        timeout_(options.timeout.value_or(std::chrono::nanoseconds::max()).count()) {}
 
   /// Which of the parties this one is: as they came, from 0.
-  int wait() const { return wait_until(detail::Deadline::never()); }
+  int wait() const { return wait_for(std::chrono::nanoseconds(timeout_)); }
+  /// The same with another time limit than the barrier's.
   template <typename Rep, typename Period>
   int wait_for(std::chrono::duration<Rep, Period> limit) const {
     return wait_until(detail::Deadline::after(limit));
@@ -146,6 +182,12 @@ class Barrier : public Proxy<detail::BarrierStore> {
   [[nodiscard]] bool broken() const { return call(&detail::BarrierStore::broken); }
 
  private:
+  friend class boost::serialization::access;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& static_cast<Proxy<detail::BarrierStore>&>(*this);
+    archive& timeout_;
+  }
   int wait_until(detail::Deadline deadline) const {
     const auto arrival = Proxy::wait<detail::ArriveAtBarrier>(deadline, std::int64_t{0}, int{-1});
     if (!arrival) {
@@ -155,6 +197,8 @@ class Barrier : public Proxy<detail::BarrierStore> {
     }
     return *arrival;
   }
+
+  std::int64_t timeout_ = std::chrono::nanoseconds::max().count();
 };
 
 /// Waiting for something that others tell of, with a lock around it.
@@ -199,8 +243,11 @@ class Condition : public Proxy<detail::ConditionStore> {
     return true;
   }
   void notify_one() const { notify(1); }
-  void notify(std::size_t waiters) const { call(&detail::ConditionStore::notify, waiters); }
-  void notify_all() const { notify(SIZE_MAX); }
+  void notify(int count) const {
+    if (count < 0) throw std::invalid_argument("kin: notify() of fewer than none");
+    call(&detail::ConditionStore::notify, static_cast<std::size_t>(count));
+  }
+  void notify_all() const { call(&detail::ConditionStore::notify, SIZE_MAX); }
 
  private:
   friend class boost::serialization::access;
