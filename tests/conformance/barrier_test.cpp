@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Barrier, against CPython's _TestBarrier.
+// Barrier, against CPython's _TestBarrier, and the manager's.
 //
 // Fails when:
 //   arrive() gives all the index 0: test_wait_return and five more
 //   wait_until() calls the action twice: test_action
 //   reset() leaves it broken: test_reset, test_abort_and_reset
+//   BarrierStore::wait() gives all the number 0: test_wait_return of the manager
 
-#include "trial.hpp"
+#include "makers.hpp"
 
-#include <atomic>
 #include <set>
 
 using namespace trial;
@@ -18,18 +18,24 @@ namespace {
 
 constexpr int parties = 5;
 
-kin::Barrier patient_barrier(int count = parties) {
-  return kin::Barrier({.timeout = patience}, count);
+template <typename Maker>
+auto patient_barrier(const Maker& maker, int count = parties) {
+  return maker.barrier({.timeout = patience}, count);
 }
 
 // How many have come to a place.
 class Count {
  public:
-  void add_one() const { value_.atomic().fetch_add(1); }
-  [[nodiscard]] int now() const { return value_.atomic().load(); }
+  void add_one() const { value_.fetch_add(1); }
+  [[nodiscard]] int now() const { return value_.load(); }
+
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& value_;
+  }
 
  private:
-  kin::RawValue<int> value_{0};
+  kin::Value<int> value_{0};
 };
 
 // Each party calls `body`, this process too. Whether all came to its end.
@@ -54,8 +60,10 @@ bool breaks(Wait&& wait) {
 }
 
 // So often, all are behind the wait before one is before the next.
+template <typename Maker>
 void expect_lockstep(Kind kind, int passes) {
-  const kin::Barrier barrier = patient_barrier();
+  const Maker maker;
+  const auto barrier = patient_barrier(maker);
   const Count before;
   const Count behind;
   CHECK(all_end_well(kind, [=] {
@@ -77,26 +85,38 @@ void expect_lockstep(Kind kind, int passes) {
 }  // namespace
 
 TEST_SUITE("barrier") {
-  TEST_CASE_FIXTURE(Trial, "test_barrier") { expect_lockstep(each_kind(), 1); }
+  TEST_CASE_TEMPLATE("test_barrier", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    expect_lockstep<Maker>(each_kind(), 1);
+  }
 
-  TEST_CASE_FIXTURE(Trial, "test_barrier_10") { expect_lockstep(each_kind(), 10); }
+  TEST_CASE_TEMPLATE("test_barrier_10", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    expect_lockstep<Maker>(each_kind(), 10);
+  }
 
-  TEST_CASE_FIXTURE(Trial, "test_wait_return") {
+  TEST_CASE_TEMPLATE("test_wait_return", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier = patient_barrier();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker);
     const kin::Queue<std::size_t> indices;
-    CHECK(all_end_well(kind, [=] { indices.put(barrier.wait()); }));
+    CHECK(all_end_well(kind, [=] { indices.put(static_cast<std::size_t>(barrier.wait())); }));
     std::set<std::size_t> seen;
     while (const auto index = indices.try_get()) seen.insert(*index);
     CHECK(seen == std::set<std::size_t>{0, 1, 2, 3, 4});
     CHECK_FALSE(barrier.broken());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_action") {
+  TEST_CASE_TEMPLATE("test_action", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
+    const Maker maker;
     const Count called;
-    const kin::Barrier barrier({.timeout = patience}, parties, [called] { called.add_one(); });
-    const kin::Barrier all_have_looked = patient_barrier();
+    const auto barrier =
+        maker.barrier({.timeout = patience}, parties,
+                      kin::partial([](const Count& count) { count.add_one(); }, called));
+    const auto all_have_looked = patient_barrier(maker);
     CHECK(all_end_well(kind, [=] {
       for (int pass = 1; pass <= 3; ++pass) {
         barrier.wait();
@@ -107,9 +127,11 @@ TEST_SUITE("barrier") {
     CHECK(called.now() == 3);
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_abort") {
+  TEST_CASE_TEMPLATE("test_abort", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier = patient_barrier();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker);
     const Count passed;
     const Count broken;
     CHECK(all_end_well(kind, [=] {
@@ -124,9 +146,11 @@ TEST_SUITE("barrier") {
     CHECK(barrier.broken());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_reset") {
+  TEST_CASE_TEMPLATE("test_reset", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier = patient_barrier();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker);
     const Count passed;
     const Count broken;
     const Count passed_again;
@@ -146,10 +170,12 @@ TEST_SUITE("barrier") {
     CHECK_FALSE(barrier.broken());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_abort_and_reset") {
+  TEST_CASE_TEMPLATE("test_abort_and_reset", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier = patient_barrier();
-    const kin::Barrier second = patient_barrier();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker);
+    const auto second = patient_barrier(maker);
     const Count passed;
     const Count broken;
     const Count passed_again;
@@ -173,9 +199,11 @@ TEST_SUITE("barrier") {
     CHECK(passed_again.now() == parties);
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_timeout") {
+  TEST_CASE_TEMPLATE("test_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier = patient_barrier();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker);
     const Count broken;
     CHECK(all_end_well(kind, [=] {
       // One of them is late.
@@ -186,9 +214,11 @@ TEST_SUITE("barrier") {
     CHECK(barrier.broken());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_default_timeout") {
+  TEST_CASE_TEMPLATE("test_default_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
     const Kind kind = each_kind();
-    const kin::Barrier barrier({.timeout = 50ms}, parties);
+    const Maker maker;
+    const auto barrier = maker.barrier({.timeout = 50ms}, parties);
     const Count broken;
     CHECK(all_end_well(kind, [=] {
       if (barrier.wait_for(patience) == parties / 2) {
@@ -200,11 +230,14 @@ TEST_SUITE("barrier") {
     CHECK(barrier.broken());
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_single_thread") {
-    const kin::Barrier barrier = patient_barrier(1);
+  TEST_CASE_TEMPLATE("test_single_thread", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Kind kind = each_kind();
+    const Maker maker;
+    const auto barrier = patient_barrier(maker, 1);
     CHECK(barrier.wait() == 0);
     CHECK(barrier.wait() == 0);
-    CHECK(Companion(each_kind(), [barrier] {
+    CHECK(Companion(kind, [barrier] {
             expect(barrier.wait() == 0);
             expect(barrier.wait() == 0);
           }).ends_well());
@@ -213,7 +246,7 @@ TEST_SUITE("barrier") {
   TEST_CASE_FIXTURE(Trial, "test_thousand") {
     const Kind kind = each_kind();
     constexpr int passes = support::is_sanitized ? 100 : 1000;
-    const kin::Barrier barrier = patient_barrier();
+    const kin::Barrier barrier({.timeout = patience}, parties);
     const kin::Queue<int> messages;
     std::vector<Companion> all;
     for (int i = 0; i < parties; ++i) {

@@ -77,7 +77,7 @@ class Meeting {
 };
 
 template <typename Condition>
-void notify(const Meeting<Condition>& meeting, std::size_t count) {
+void notify(const Meeting<Condition>& meeting, int count) {
   const std::scoped_lock guard(meeting.changed);
   meeting.changed.notify(count);
 }

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <sstream>
 #include <utility>
 #include <variant>
 
@@ -59,8 +60,13 @@ TEST_SUITE("containers") {
     CHECK(b.get(2) == 2);
     CHECK(b.get(-1) == 4);
     CHECK(b.slice(2, 10) == std::vector{2, 3, 4});
-    b.extend(b);
-    CHECK(b.copy() == std::vector{0, 1, 2, 3, 4, 0, 1, 2, 3, 4});
+    b *= 2;
+    const std::vector twice{0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
+    CHECK(b.copy() == twice);
+    std::vector longer = twice;
+    longer.insert(longer.end(), {5, 6});
+    CHECK(b + std::vector{5, 6} == longer);
+    CHECK(b.copy() == twice);
     CHECK(a.copy() == numbers_up_to(10));
 
     const auto both = manager.list(std::vector{a, b});
@@ -189,5 +195,23 @@ TEST_SUITE("containers") {
     dict[0] = manager.queue<int>();
     dict[0].get().put(456);
     CHECK(outcome([dict] { expect(dict[0].get().get_for(patience) == 456); }) == 0);
+  }
+
+  // What begins with an underscore is the proxy's own in Python; here a variable is.
+  TEST_CASE_FIXTURE(Trial, "test_namespace") {
+    const kin::Manager manager;
+    const auto names = manager.name_space();
+    names["name"] = "Bob";
+    names["job"] = "Builder";
+    names["age"] = 41;
+    CHECK(names.get<std::string>("name") == "Bob");
+    CHECK(names.get<int>("age") == 41);
+    std::ostringstream text;
+    text << names;
+    CHECK(text.str() == R"({age: 41, job: "Builder", name: "Bob"})");
+    CHECK(names.erase("job"));
+    CHECK_FALSE(names.contains("job"));
+    CHECK_THROWS_AS(static_cast<void>(names.get<std::string>("job")), std::out_of_range);
+    CHECK_THROWS_AS(static_cast<void>(names.get<double>("age")), kin::Error);
   }
 }

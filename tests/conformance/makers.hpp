@@ -21,7 +21,7 @@ class LockedCondition {
     return condition_.wait_for(lock_, limit, std::forward<More>(more)...);
   }
   void notify_one() const { condition_.notify_one(); }
-  void notify(std::size_t count) const { condition_.notify(static_cast<int>(count)); }
+  void notify(int count) const { condition_.notify(count); }
   void notify_all() const { condition_.notify_all(); }
 
  private:
@@ -40,6 +40,11 @@ struct Here {
   }
   [[nodiscard]] kin::Event event() const { return {}; }
   [[nodiscard]] LockedCondition condition() const { return {}; }
+  template <typename... More>
+  [[nodiscard]] kin::Barrier barrier(kin::BarrierOptions options, int parties,
+                                     More&&... action) const {
+    return kin::Barrier(options, parties, std::forward<More>(action)...);
+  }
   template <typename T>
   [[nodiscard]] kin::Queue<T> queue(std::ptrdiff_t max_size = 0) const {
     return kin::Queue<T>(max_size);

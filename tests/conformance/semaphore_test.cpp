@@ -10,6 +10,8 @@
 
 #include "makers.hpp"
 
+#include <mutex>
+
 #include <csignal>
 #include <unistd.h>
 
@@ -101,6 +103,13 @@ TEST_SUITE("semaphore") {
     expect_a_semaphore(kind, semaphore);
     CHECK_THROWS_AS(semaphore.release(), std::logic_error);
     CHECK(semaphore.value() == 2);
+    {
+      const std::scoped_lock guard(semaphore);
+      const std::unique_lock one_more(semaphore, patience);
+      CHECK(one_more.owns_lock());
+      CHECK(semaphore.value() == 0);
+    }
+    CHECK(semaphore.value() == 2);
   }
 
   // Whatever becomes of what the dead held, it is a semaphore for the living.
@@ -115,11 +124,13 @@ TEST_SUITE("semaphore") {
     CHECK(keeps.value() == 2);
   }
 
-  TEST_CASE_FIXTURE(Trial, "test_timeout") {
-    const kin::Semaphore semaphore(0);
+  TEST_CASE_TEMPLATE("test_timeout", Maker, HERE_AND_MANAGED) {
+    const Trial frame;
+    const Maker maker;
+    const auto semaphore = maker.semaphore(0);
     expect_time_limits(semaphore);
     CHECK(outcome([semaphore] { expect_time_limits(semaphore); }) == 0);
-    const kin::BoundedSemaphore taken(1);
+    const auto taken = maker.bounded_semaphore(1);
     taken.acquire();
     expect_time_limits(taken);
     CHECK(outcome([taken] { expect_time_limits(taken); }) == 0);

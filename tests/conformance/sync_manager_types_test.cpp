@@ -204,9 +204,16 @@ TEST_SUITE("sync_manager_types") {
       expect(same.size() == 1);
       expect(same.get(0) == 5);
       expect(same.count(5) == 1);
+      expect(same.index(5) == 0);
+      expect(same + std::vector{6} == std::vector{5, 6});
+      expect(same * 2 == std::vector{5, 5});
+      expect(2 * same == std::vector{5, 5});
       auto again = same;
       again += {2};
+      again *= 2;
       expect(again == same);
+      expect(same.copy() == std::vector{5, 2, 5, 2});
+      same.erase(kin::managed::Slice{.first = 2});
       same.extend({8, 1});
       expect(same.copy() == std::vector{5, 2, 8, 1});
       same.sort();
@@ -271,6 +278,20 @@ TEST_SUITE("sync_manager_types") {
       same.set(0, 7);
     });
     CHECK(array.copy() == std::vector{7, 1});
+  }
+
+  TEST_CASE_FIXTURE(Trial, "test_namespace") {
+    const kin::Manager manager;
+    const auto names = manager.name_space();
+    names["x"] = 0;
+    names["y"] = 1;
+    expect_of_child(names, [](const auto& same) {
+      expect(same.template get<int>("x") == 0);
+      const int y = same["y"];
+      expect(y == 1);
+      same["x"] = "text";
+    });
+    CHECK(names.get<std::string>("x") == "text");
   }
 
   // Better than Python's: what a killed process held, or had been handed, is there for the others.
