@@ -20,6 +20,10 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 namespace {
 
 struct Account {
@@ -214,6 +218,29 @@ TEST_SUITE("manager") {
     CHECK_THROWS_AS(static_cast<void>(number.copy()), kin::ManagerDied);
     CHECK_THROWS_AS(static_cast<void>(manager.make<int>(1)), kin::ManagerDied);
     CHECK_NOTHROW(manager.shutdown());
+  }
+
+  // Fails when the server ends with what was thrown as it took the call.
+  TEST_CASE("a call whose descriptors the server has no room for fails, and the server goes on") {
+    const Frame frame;
+    kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const auto limit = [](int& /*it*/, rlim_t most) {
+      rlimit now{};
+      ::getrlimit(RLIMIT_NOFILE, &now);
+      now.rlim_cur = most != 0 ? most : now.rlim_max;
+      ::setrlimit(RLIMIT_NOFILE, &now);
+    };
+    const auto take = [](int& it, const kin::UniqueFd& /*descriptor*/) { ++it; };
+    const auto null = [] { return kin::UniqueFd(::open("/dev/null", O_WRONLY | O_CLOEXEC)); };
+    number.apply(take, null());
+    number.apply(limit, rlim_t{3});
+    CHECK_THROWS_AS(number.apply(take, null()), kin::SystemError);
+    CHECK_THROWS_AS(number.apply(take, null()), kin::SystemError);
+    CHECK(number.copy() == 1);
+    number.apply(limit, rlim_t{0});
+    number.apply(take, null());
+    CHECK(number.copy() == 2);
   }
 
   TEST_CASE("a manager is shut down") {

@@ -43,11 +43,21 @@ void Server::run() {
     while (true) {
       // It answers, though not through a channel: see linger().
       hungry_gets = 0;
-      if (!get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_))) {
-        look_around();
-        continue;
+      std::exception_ptr no_cargo;
+      try {
+        if (!get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_))) {
+          look_around();
+          continue;
+        }
+      } catch (const QueueShutDown&) {
+        throw;
+      } catch (const std::exception&) {
+        // There is no room here for a descriptor, say. It is the call's affair: which is taken without.
+        no_cargo = std::current_exception();
+        cargo_.clear();
+        if (!try_get(*state_.requests, read, nullptr, no_line, Deadline::never())) throw;
       }
-      serve(head, request_);
+      serve(head, request_, no_cargo);
       cargo_.clear();
       constexpr std::size_t calls_between_looks = 64;
       if (++calls_ % calls_between_looks == 0 && Deadline::now() >= next_look_) look_around();
@@ -57,7 +67,8 @@ void Server::run() {
   }
 }
 
-void Server::serve(const RequestHead& head, std::span<const std::byte> arguments) {
+void Server::serve(const RequestHead& head, std::span<const std::byte> arguments,
+                   const std::exception_ptr& no_cargo) {
   Entry* const entry = find(head.index, head.generation);
   if (head.code == nullptr) {
     if (entry == nullptr) return;
@@ -85,6 +96,7 @@ void Server::serve(const RequestHead& head, std::span<const std::byte> arguments
   LineCall call(*this, *entry, head, arguments, cargo_);
   ++entry->calls;
   try {
+    if (no_cargo) std::rethrow_exception(no_cargo);
     check_code(reinterpret_cast<const void*>(head.code), typeid(void));
     head.code(call);
     if (!call.is_settled()) throw std::logic_error("kin: a call without an answer");

@@ -84,7 +84,9 @@ class Server {
 
   void enter() noexcept;
   static void leave() noexcept;
-  void serve(const RequestHead& head, std::span<const std::byte> arguments);
+  /// `no_cargo`: why what came with it could not be had.
+  void serve(const RequestHead& head, std::span<const std::byte> arguments,
+             const std::exception_ptr& no_cargo);
   [[nodiscard]] Entry* find(std::uint32_t index, std::uint32_t generation) noexcept;
   /// Throws std::logic_error for what it does not hold.
   [[nodiscard]] Entry& entry_of(const HostedObject& hosted);
