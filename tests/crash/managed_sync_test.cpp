@@ -15,7 +15,6 @@
 #include <mutex>
 #include <string>
 
-using crash::behind_first_call;
 using crash::Household;
 using crash::Moment;
 using crash::require;
@@ -117,9 +116,9 @@ TEST_SUITE("managed sync") {
               return free_again;
             },
         .expected = {free_again},
-        .budget = 2s,
+        .budget = 3s,
     };
-    crash::prove(behind_first_call(house, scenario));
+    crash::prove_behind_first_call(house, scenario);
   }
 
   TEST_CASE("permits") {
@@ -148,9 +147,9 @@ TEST_SUITE("managed sync") {
               return plain.value() == 1 ? free_again : kept;
             },
         .expected = {free_again, kept},
-        .budget = 2s,
+        .budget = 3s,
     };
-    crash::prove(behind_first_call(house, scenario));
+    crash::prove_behind_first_call(house, scenario);
   }
 
   TEST_CASE("who waits on a condition is notified and killed: the next is notified") {

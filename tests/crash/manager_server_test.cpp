@@ -164,7 +164,6 @@ TEST_SUITE("manager server") {
   }
 
   TEST_CASE("killed while it answers a call that was parked") {
-    const std::string both = "an item was given, and the giver told";
     Server server;
     // The waiter has the second line. The server parks its call, begins it again, answers it.
     crash::Scenario scenario = scenario_of(
@@ -186,7 +185,7 @@ TEST_SUITE("manager server") {
         server.end();
       });
     };
-    scenario.expected = {told, served};
+    scenario.expected = {told};
     prove(server, scenario);
   }
 

@@ -15,7 +15,6 @@
 #include <optional>
 #include <string>
 
-using crash::behind_first_call;
 using crash::Household;
 using crash::Moment;
 using crash::require;
@@ -48,7 +47,7 @@ TEST_SUITE("manager") {
               return value == 1 ? called : never_called;
             },
         .expected = {never_called, called},
-        .budget = 6s,
+        .budget = 4s,
     });
   }
 
@@ -78,7 +77,7 @@ TEST_SUITE("manager") {
 
   TEST_CASE("an item is taken") {
     const Household house;
-    crash::prove(behind_first_call(house, {
+    crash::prove_behind_first_call(house, {
                                               .name = "get from a manager's queue",
                                               .prepare =
                                                   [&] {
@@ -96,8 +95,8 @@ TEST_SUITE("manager") {
                                                     return item ? still_there : gone;
                                                   },
                                               .expected = {still_there, gone},
-                                              .budget = 6s,
-                                          }));
+                                              .budget = 4s,
+                                          });
   }
 
   TEST_CASE("an item is waited for") {
@@ -115,14 +114,14 @@ TEST_SUITE("manager") {
             },
         .expected = {still_there, gone},
         .waker = [&] { house.queue.put(7); },
-        .budget = 6s,
+        .budget = 4s,
     });
   }
 
   TEST_CASE("the time is up, as items come") {
     const Household house;
     const crash::SharedPage<crash::Notes> notes;
-    crash::prove(behind_first_call(
+    crash::prove_behind_first_call(
         house, {
                    .name = "get_for from a manager's queue, beside a put now and then",
                    .prepare =
@@ -145,13 +144,13 @@ TEST_SUITE("manager") {
                    .expected = {still_there, gone},
                    .partner = [&] { house.queue.put(7); },
                    .partner_every = 700,
-                   .budget = 6s,
-               }));
+                   .budget = 4s,
+               });
   }
 
   TEST_CASE("a call that is withdrawn") {
     const Household house;
-    crash::prove(behind_first_call(
+    crash::prove_behind_first_call(
         house, {
                    .name = "get_for from a manager's queue in which nothing is",
                    .prepare = [&] { house.prepare(); },
@@ -164,7 +163,7 @@ TEST_SUITE("manager") {
                          return still_there;
                        },
                    .expected = {still_there},
-                   .budget = 6s,
-               }));
+                   .budget = 4s,
+               });
   }
 }
