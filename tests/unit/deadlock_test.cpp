@@ -6,7 +6,6 @@
 #include <kin/lock.hpp>
 #include <kin/sync.hpp>
 
-#include "deadlock/place.hpp"
 #include "deadlock/waiting.hpp"
 #include "frame.hpp"
 #include "waiting/robust_lock.hpp"
@@ -18,7 +17,6 @@
 #include <kin/queue.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <csignal>
 #include <cstdint>
 #include <memory>
@@ -577,105 +575,5 @@ TEST_SUITE("deadlock") {
     }
     for (auto& process : processes) CHECK(process->answer() == "told 0");
     CHECK(*waits > 0);
-  }
-}
-
-TEST_SUITE("wait table") {
-  using kin::detail::WaitKind;
-
-  TEST_CASE("a wait is read as long as it lasts, and no longer") {
-    const unit::Frame frame;
-    kin::detail::WaitRecord* record =
-        kin::detail::begin_wait({.kind = WaitKind::event, .target = 5, .since = 6});
-    REQUIRE(record != nullptr);
-    const auto wait = kin::detail::read_wait(*record);
-    REQUIRE(wait);
-    CHECK(wait->process == kin::detail::this_process());
-    CHECK(wait->thread == ::gettid());
-    CHECK(wait->kind == WaitKind::event);
-    CHECK(wait->target == 5);
-    CHECK(wait->since == 6);
-    // The child's copy is not the child's.
-    CHECK(unit::answer_of([&] {
-            kin::detail::end_wait(*record);
-            return kin::detail::read_wait(*record) ? "there" : "ended by the child";
-          }) == "there");
-    kin::detail::end_wait(*record);
-    CHECK_FALSE(kin::detail::read_wait(*record));
-  }
-
-  TEST_CASE("the sweep ends the waits of the dead") {
-    const unit::Frame frame;
-    const crash::SharedPage<kin::detail::WaitRecord*> record;
-    unit::Relative child([&] {
-      *record = kin::detail::begin_wait({.kind = WaitKind::event});
-      ::pause();
-      return "";
-    });
-    REQUIRE(child.falls_asleep());
-    REQUIRE(kin::detail::read_wait(**record));
-    child.end();
-    CHECK_FALSE(kin::detail::read_wait(**record));
-  }
-
-  TEST_CASE("a table that is full of the dead is not full") {
-    const unit::Frame frame;
-    const crash::SharedPage<std::atomic<bool>> is_full;
-    std::vector<kin::detail::WaitRecord*> own;
-    {
-      crash::Bystander child([&] {
-        for (int i = 0; i < 4096; ++i) kin::detail::begin_wait({.kind = WaitKind::event});
-        *is_full = kin::detail::begin_wait({.kind = WaitKind::event}) == nullptr;
-        return "";
-      });
-      REQUIRE(child.ends_by(crash::Clock::now() + unit::patience));
-    }
-    REQUIRE(*is_full);
-    // Nobody has swept it.
-    kin::detail::WaitRecord* record = kin::detail::begin_wait({.kind = WaitKind::event});
-    REQUIRE(record != nullptr);
-    kin::detail::end_wait(*record);
-  }
-}
-
-TEST_SUITE("place") {
-  // A source_location is the address of such a thing.
-  struct Texts {
-    const char* file;
-    const char* function;
-    unsigned line;
-    unsigned column;
-  };
-
-  TEST_CASE("a place is told by file, line and function") {
-    const unit::Frame frame;
-    const auto here = std::source_location::current();
-    const std::string text = kin::detail::place_text(here, kin::detail::this_process());
-    CHECK(contains(text, "deadlock_test.cpp:" + std::to_string(here.line())));
-    CHECK(contains(text, ", in "));
-    CHECK(kin::detail::place_text({}, kin::detail::this_process()) == "");
-  }
-
-  TEST_CASE("a place that only another process has is read there, or not known") {
-    const unit::Frame frame;
-    const crash::SharedPage<std::atomic<std::uintptr_t>> address;
-    unit::Relative child([&] {
-      const auto file = std::make_unique<std::string>("a_plugin_that_was_loaded_late.cpp");
-      const auto function = std::make_unique<std::string>("int late::answer(int) [with T = int]");
-      const auto texts = std::make_unique<Texts>(file->c_str(), function->c_str(), 42U, 1U);
-      *address = reinterpret_cast<std::uintptr_t>(texts.get());
-      ::pause();
-      return "";
-    });
-    REQUIRE(child.falls_asleep());
-    const auto there = std::bit_cast<std::source_location>(address->load());
-    const std::string text = kin::detail::place_text(there, child.stamp());
-    // Where the kernel forbids it (ptrace_scope) nothing is known.
-    const bool is_right = text == "a_plugin_that_was_loaded_late.cpp:42, in late::answer()";
-    CHECK((is_right || text.empty()));
-    const auto nowhere = std::bit_cast<std::source_location>(std::uintptr_t{4096});
-    CHECK(kin::detail::place_text(nowhere, child.stamp()) == "");
-    child.end();
-    CHECK(kin::detail::place_text(there, child.stamp()) == "");
   }
 }
