@@ -125,7 +125,7 @@ InArchive::InArchive(std::span<const std::byte> bytes)
       unknown_elements_(4 * bytes.size()) {}
 
 InArchive::InArchive(std::span<const std::byte> bytes, IncomingCargo& cargo) : InArchive(bytes) {
-  cargo_ = &cargo;
+  cargo_ = &cargo;  // NOLINT(cppcoreguidelines-prefer-member-initializer): it delegates
 }
 
 InArchive::~InArchive() = default;

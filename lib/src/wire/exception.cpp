@@ -82,6 +82,7 @@ void encode_layer(OutArchive& out, const Layer& layer) {
   OutArchive contents;
   const bool is_saved = save_as_itself(contents, layer);
   if (!is_saved) contents.clear();
+  // Saved, so known. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   encode(out, is_saved ? layer.known->key : std::string());
   encode(out, layer.text.type_name);
   encode(out, layer.text.message);
@@ -136,7 +137,7 @@ std::exception_ptr as_itself(Arrived& layer, const std::exception_ptr& cause) {
 std::exception_ptr as_remote_error(const Arrived& layer, pid_t pid,
                                    const std::exception_ptr& cause) {
   RemoteError error(layer.type_name, layer.message, pid);
-  if (!cause) return std::make_exception_ptr(std::move(error));
+  if (!cause) return std::make_exception_ptr(error);
   try {
     std::rethrow_exception(cause);
   } catch (...) {
@@ -170,7 +171,7 @@ std::exception_ptr decode_exception(InArchive& in) {
 
   std::exception_ptr cause;
   for (std::size_t i = layers.size(); --i > 0;) {
-    std::exception_ptr exception = as_itself(layers[i], cause);
+    const std::exception_ptr exception = as_itself(layers[i], cause);
     cause = exception ? exception : as_remote_error(layers[i], pid, cause);
   }
   const std::exception_ptr remote = as_remote_error(layers[0], pid, cause);

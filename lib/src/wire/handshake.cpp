@@ -114,7 +114,7 @@ const char* text_of(Handshake::Failure failure) noexcept {
   return "nothing failed";
 }
 
-Handshake::Handshake(Terms terms) : terms_(std::move(terms)), expected_(Kind::challenge) {
+Handshake::Handshake(Terms terms) : terms_(std::move(terms)) {
   if (terms_.role == Role::client) {
     clients_nonce_ = terms_.nonce;
     return;

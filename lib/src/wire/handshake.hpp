@@ -123,7 +123,7 @@ class Handshake {
   Terms terms_;
   State state_ = State::talking;
   Failure failure_ = Failure::none;
-  Kind expected_;
+  Kind expected_ = Kind::challenge;
   std::array<std::byte, most> frame_{};  // that comes
   std::size_t filled_ = 0;
   std::array<std::byte, most> written_{};  // a frame that is being written
