@@ -7,9 +7,11 @@
 #include <kin/detail/archive.hpp>
 #include <kin/detail/callable.hpp>
 #include <kin/detail/channel.hpp>
+#include <kin/detail/codec.hpp>
 
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -22,11 +24,19 @@
 namespace kin::detail {
 
 /// Whatever is plain, read from where it need not be aligned, and made without a default constructor.
+/// Throws: SerializationError for a bool that is neither true nor false.
 template <typename T>
 T from_bytes(const std::byte* from) {
-  std::array<std::byte, sizeof(T)> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  std::array<std::byte, sizeof(T)> bytes;
   std::memcpy(bytes.data(), from, sizeof(T));
-  return std::bit_cast<T>(bytes);
+  if constexpr (std::same_as<T, bool>) {
+    if (bytes[0] > std::byte{1}) InArchive::complain("a bool is neither true nor false");
+    return bytes[0] != std::byte{};
+  } else {
+    T value = std::bit_cast<T>(bytes);
+    if constexpr (!Address<T>) check_bools(value);
+    return value;
+  }
 }
 
 template <typename F>
