@@ -26,7 +26,7 @@ LAYERS = [
     ["process"],
     ["progress", "future", "nursery", "wait"],
     ["pool"],
-    ["executor", "manager"],
+    ["executor", "manager", "outside"],
     ["kin"],
 ]
 
@@ -50,12 +50,15 @@ DETAIL = {
     "engine.hpp": "pool",
     "exception_type.hpp": "serialize",
     "export.hpp": "base",
+    "exposed.hpp": "manager",
+    "exposed_ready.hpp": "outside",
     "handle.hpp": "memory",
     "handle_of.hpp": "serialize",
     "hosted.hpp": "manager",
     "initializer.hpp": "nursery",
     "list_store.hpp": "manager",
     "local_task.hpp": "future",
+    "make_hosted.hpp": "manager",
     "managed_contents.hpp": "manager",
     "managed_dict.hpp": "manager",
     "managed_element.hpp": "manager",
@@ -93,6 +96,7 @@ DETAIL = {
 # What a part is called when its file's name is not its own.
 PART_OF = {
     "array": "shared",
+    "expose": "outside",
     "local_task": "future",
     "lock": "sync",
     "promise": "future",

@@ -7,6 +7,7 @@
 #include <kin/connection.hpp>
 #include <kin/error.hpp>
 #include <kin/executor.hpp>
+#include <kin/expose.hpp>
 #include <kin/future.hpp>
 #include <kin/listener.hpp>
 #include <kin/lock.hpp>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kin/detail/hosted.hpp>
+#include <kin/detail/make_hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
 #include <kin/detail/managed_list.hpp>
 #include <kin/detail/managed_name_space.hpp>
@@ -12,11 +13,14 @@
 #include <kin/detail/managed_value.hpp>
 #include <kin/detail/manager_engine.hpp>
 #include <kin/error.hpp>
+#include <kin/listener.hpp>
 #include <kin/proxy.hpp>
 #include <kin/sync.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -32,6 +36,13 @@ struct ManagerOptions {
   std::string name = {};
   /// Called in the server, first of all.
   detail::Initializer initializer = {};
+  /// Where other programs may connect(), as for a Listener; empty: nowhere.
+  std::string address = {};
+  /// Which they have to know. Without one, an address can only be a Unix socket's, and only processes of the
+  /// same user are let in.
+  std::string authkey = {};
+  /// Bytes of a call's arguments from outside. Who sends more is dropped.
+  std::size_t max_message = std::size_t{1} << 30;
 };
 
 /// A server process that holds objects of any type, and lets all kin call their functions.
@@ -48,6 +59,9 @@ struct ManagerOptions {
 /// The server is forked when the manager is made, and has the program's memory as it was then. It has one
 /// thread: a call that takes long keeps the others waiting.
 ///
+/// With an address it is open to other programs, which connect() to it, and call what both have exposed; see
+/// kin/expose.hpp.
+///
 /// Lifetime: movable. The server ends with shutdown(), at the end of the Manager's scope, and with the
 /// process that made it, however that ends. What it holds ends with it.
 /// Sharing: thread-safe; process-safe but for shutdown(): a child's copy makes objects, too.
@@ -60,8 +74,45 @@ class Manager {
  public:
   Manager() : Manager(ManagerOptions{}) {}
   explicit Manager(ManagerOptions options)
-      : engine_(std::make_unique<detail::ManagerEngine>(detail::ManagerSettings{
-            .name = std::move(options.name), .initializer = std::move(options.initializer)})) {}
+      : engine_(std::make_unique<detail::ManagerEngine>(
+            detail::ManagerSettings{.name = std::move(options.name),
+                                    .initializer = std::move(options.initializer),
+                                    .outside = listening(std::move(options)),
+                                    .connection = {}})) {}
+
+  /// The manager of another program, which was made with an address.
+  ///
+  /// Everything is used as if it were this program's own, by all of its processes, with the calls that both
+  /// have exposed; see kin/expose.hpp. A relay of its own carries them; shutdown() ends that, and nothing at
+  /// the other side but what was held there.
+  /// Throws: what a Client throws.
+  [[nodiscard]] static Manager connect(const std::string& address,
+                                       const ClientOptions& options = {}) {
+    return Manager(std::make_unique<detail::ManagerEngine>(
+        detail::ManagerSettings{.name = {},
+                                .initializer = {},
+                                .outside = {},
+                                .connection = detail::connect_to_manager(address, options)}));
+  }
+  [[nodiscard]] static Manager connect(const std::string& address, const std::string& authkey) {
+    return connect(address, ClientOptions{.authkey = authkey});
+  }
+  /// Where other programs find it, with the port or the name that was chosen; empty if nowhere.
+  [[nodiscard]] std::string address() const { return engine().address(); }
+
+  /// Gives a value a name, by which all clients find it: a proxy, or anything else that travels. Instead of
+  /// what had that name. Who connected can't.
+  template <typename P>
+  void publish(const std::string& name, const P& value) const {
+    detail::require_sendable<P>();
+    root().apply(detail::Publish<P>{}, name, value);
+  }
+  /// What was published by that name. Throws std::out_of_range for a name that nothing has,
+  /// std::invalid_argument for a value of another type.
+  template <typename P>
+  [[nodiscard]] P find(const std::string& name) const {
+    return root().apply(detail::Find<P>{}, name);
+  }
 
   /// Makes a T of these arguments in the server.
   template <typename T, typename... Arguments>
@@ -81,7 +132,7 @@ class Manager {
   }
   template <typename T>
   [[nodiscard]] managed::List<T> list(const std::vector<T>& items = {}) const {
-    return managed::List<T>(root().apply(MakeList<T>{}, items));
+    return managed::List<T>(root().apply(detail::MakeList<T>{}, items));
   }
   template <typename T, detail::ElementsFor<std::vector<T>> R>
   [[nodiscard]] managed::List<T> list(R&& items) const {
@@ -89,7 +140,7 @@ class Manager {
   }
   template <typename T>
   [[nodiscard]] managed::Array<T> array(const std::vector<T>& items) const {
-    return managed::Array<T>(root().apply(MakeList<T>{}, items));
+    return managed::Array<T>(root().apply(detail::MakeList<T>{}, items));
   }
   template <typename T, detail::ElementsFor<std::vector<T>> R>
   [[nodiscard]] managed::Array<T> array(R&& items) const {
@@ -188,30 +239,12 @@ class Manager {
   void shutdown() { engine().shutdown(); }
 
   [[nodiscard]] ManagerStatistics statistics() const {
-    return root().call(&detail::HostRoot::statistics);
+    return root().own(detail::method<&detail::HostRoot::statistics>);
   }
   /// The server.
   [[nodiscard]] ProcessHandle process() const { return engine().server(); }
 
  private:
-  // Made in the server, of arguments that came there.
-  template <typename T>
-  struct Make {
-    template <typename... As>
-    Proxy<T> operator()(detail::HostRoot& root, As&&... arguments) const {
-      auto object = std::make_unique<detail::HostedOf<T>>(std::forward<As>(arguments)...);
-      return Proxy<T>(root.host(std::move(object), typeid(T)));
-    }
-  };
-  template <typename T>
-  struct MakeList {
-    Proxy<detail::ListStore<T>> operator()(detail::HostRoot& root, std::vector<T> items) const {
-      auto object = std::make_unique<detail::HostedOf<detail::ListStore<T>>>();
-      object->value.items = std::move(items);
-      return Proxy<detail::ListStore<T>>(
-          root.host(std::move(object), typeid(detail::ListStore<T>)));
-    }
-  };
   struct MakeBarrier {
     template <typename F>
     Proxy<detail::BarrierStore> operator()(F& action, detail::HostRoot& root, int parties) const {
@@ -221,12 +254,19 @@ class Manager {
           root.host(std::move(object), typeid(detail::BarrierStore)));
     }
   };
+  explicit Manager(std::unique_ptr<detail::ManagerEngine> engine) : engine_(std::move(engine)) {}
+  static std::optional<ListenerOptions> listening(ManagerOptions options) {
+    if (options.address.empty()) return std::nullopt;
+    return ListenerOptions{.address = std::move(options.address),
+                           .authkey = std::move(options.authkey),
+                           .max_message = options.max_message};
+  }
   template <typename T, typename... Arguments>
   [[nodiscard]] Proxy<T> host(Arguments&&... arguments) const {
     static_assert(std::is_constructible_v<T, detail::ArgumentOf<Arguments>&&...>,
                   "kin: a T can't be made of these arguments: the server gets values of its own, "
                   "text as std::string");
-    return root().apply(Make<T>{}, std::forward<Arguments>(arguments)...);
+    return root().apply(detail::MakeHosted<T>{}, std::forward<Arguments>(arguments)...);
   }
   template <typename T, detail::QueueOrder order>
   [[nodiscard]] Proxy<detail::QueueStore<T, order>> host_queue(std::size_t max_size,
@@ -237,9 +277,7 @@ class Manager {
     if (!engine_) throw std::logic_error("kin: used after it was moved from");
     return *engine_;
   }
-  [[nodiscard]] Proxy<detail::HostRoot> root() const {
-    return Proxy<detail::HostRoot>(engine().root());
-  }
+  [[nodiscard]] detail::Root root() const { return detail::Root(engine().root()); }
 
   std::unique_ptr<detail::ManagerEngine> engine_;
 };

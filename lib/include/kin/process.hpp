@@ -21,6 +21,7 @@ namespace kin {
 
 namespace detail {
 class Child;
+class Gateway;
 class ManagerEngine;
 class WorkerPool;
 template <typename Signature>
@@ -201,6 +202,7 @@ class KIN_EXPORT Process {
   virtual void run();
 
  private:
+  friend class detail::Gateway;
   friend class detail::ManagerEngine;
   friend class detail::WorkerPool;
   struct State;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kin/detail/batch.hpp>
+#include <kin/detail/exposed.hpp>
 #include <kin/detail/handle_of.hpp>
 #include <kin/detail/hosted.hpp>
 #include <kin/future.hpp>
@@ -112,11 +113,22 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
   }
 
  protected:
+  /// A call of a ready proxy's own function: once that proxy is exposed, other programs may make it.
+  template <typename F, typename... Arguments>
+  auto own(const F& function, Arguments&&... arguments) const {
+    if constexpr (is_callable<F, detail::ArgumentOf<Arguments>...>()) {
+      static_assert(detail::form_of<F>() == detail::FunctionForm::nothing);
+      using Call = detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>;
+      static_cast<void>(detail::own_call_is_added<Call, T>);
+      return Call::make(object(), function, std::forward<Arguments>(arguments)...);
+    }
+  }
   /// A call that waits in the server until F gives something; none when the time is up.
   template <typename F, typename... Arguments>
   auto wait(detail::Deadline deadline, Arguments&&... arguments) const {
-    return detail::WaitingCall<T, F, detail::ArgumentOf<Arguments>...>::make(
-        object(), deadline, F{}, std::forward<Arguments>(arguments)...);
+    using Call = detail::WaitingCall<T, F, detail::ArgumentOf<Arguments>...>;
+    static_cast<void>(detail::own_call_is_added<Call, T>);
+    return Call::make(object(), deadline, F{}, std::forward<Arguments>(arguments)...);
   }
 
  private:
@@ -144,21 +156,25 @@ class Proxy : public detail::HandleOf<detail::ObjectKind::hosted> {
   template <typename Function, typename... Arguments>
   auto make(Function&& function, Arguments&&... arguments) const {
     using F = std::decay_t<Function>;
-    if constexpr (is_callable<F, detail::ArgumentOf<Arguments>...>()) {
-      return detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>::make(
-          object(), function, std::forward<Arguments>(arguments)...);
-    }
+    return detail::with_parameters<F, Arguments...>([&]<typename... As>() {
+      if constexpr (is_callable<F, As...>()) {
+        return detail::SimpleCall<T, F, As...>::make(object(), function,
+                                                     std::forward<Arguments>(arguments)...);
+      }
+    });
   }
   template <typename Function, typename... Arguments>
   auto start(const Function& function, Arguments&&... arguments) const {
     using F = std::decay_t<const Function&>;
-    if constexpr (is_callable<F, detail::ArgumentOf<Arguments>...>()) {
-      using Call = detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>;
-      static_cast<void>(object());
-      const F decayed = function;
-      return Future<typename Call::Result>(
-          Call::start(handle(), decayed, std::forward<Arguments>(arguments)...));
-    }
+    return detail::with_parameters<F, Arguments...>([&]<typename... As>() {
+      if constexpr (is_callable<F, As...>()) {
+        using Call = detail::SimpleCall<T, F, As...>;
+        static_cast<void>(object());
+        const F decayed = function;
+        return Future<typename Call::Result>(
+            Call::start(handle(), decayed, std::forward<Arguments>(arguments)...));
+      }
+    });
   }
 
   template <typename Archive>

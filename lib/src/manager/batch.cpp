@@ -5,6 +5,7 @@
 
 #include <kin/detail/batch.hpp>
 
+#include "manager/batch.hpp"
 #include "wire/exception.hpp"
 
 #include <cstring>
@@ -114,6 +115,22 @@ void run_batch(HostedCall& whole) {
 }
 
 }  // namespace
+
+HostedCode batch_code() noexcept { return run_batch; }
+
+void for_each_call(std::span<std::byte> batch,
+                   FunctionRef<void(std::uint64_t& code, std::span<std::byte> arguments)> visit) {
+  static_assert(sizeof(HostedCode) == sizeof(std::uint64_t));
+  while (!batch.empty()) {
+    std::span<const std::byte> rest = batch;
+    const auto head = take_head<CallHead>(rest);
+    std::uint64_t code = 0;
+    std::memcpy(&code, batch.data(), sizeof code);  // the head's first member
+    visit(code, batch.subspan(sizeof head, head.size));
+    std::memcpy(batch.data(), &code, sizeof code);
+    batch = batch.subspan(sizeof head + head.size);
+  }
+}
 
 BatchMessage::BatchMessage() { clear(); }
 

@@ -57,12 +57,40 @@ void Server::bury(Stamp dead) {
     recycle_line(line);
   }
   last_client_ = 0;
-  if (clients_.erase(dead) == 0) return;
+  if (clients_.erase(dead) != 0) tell_objects(dead);
+  for (auto at = outsiders_.begin(); at != outsiders_.end();) {
+    const auto [outsider, session] = *at++;
+    if (session == dead) bury_outsider(outsider);
+  }
+}
+
+void Server::tell_objects(std::uint64_t dead) {
   for (const auto& entry : entries_) {
     if (!entry->object) continue;
     entry->object->bury(dead);
     retry(*entry);
   }
+}
+
+std::uint64_t Server::add_outsider(std::uint64_t session) {
+  outsiders_.emplace(++last_outsider_, session);
+  return last_outsider_;
+}
+
+void Server::bury_outsider(std::uint64_t outsider) {
+  if (outsiders_.erase(outsider) != 0) tell_objects(outsider);
+}
+
+void Server::take_back(std::uint32_t index) {
+  Book& book = book_of(index);
+  const CallLine& line = state_.line(index);
+  const LineWord word = line.now();
+  if (word.state() != CallState::answered || book.take_back == nullptr ||
+      book.sequence != word.sequence()) {
+    return;
+  }
+  take_back(line, book);
+  book.take_back = nullptr;
 }
 
 namespace {
@@ -148,7 +176,8 @@ void Server::end_all() {
                              .sequence = parked.sequence,
                              .index = 0,
                              .generation = 0,
-                             .flags = 0};
+                             .flags = 0,
+                             .limit = 0};
       IncomingCargo none;
       LineCall(*this, *entry, head, {}, none)
           .fail(std::make_exception_ptr(ManagerDied("the manager was shut down")));

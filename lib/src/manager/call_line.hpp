@@ -87,6 +87,7 @@ struct alignas(64) CallLine {
   std::atomic<std::uint64_t> length;     // of an answer in the block
   FutexWord bell;                        // rung for other lines of the same owner
   std::atomic<std::uint32_t> bell_line;  // where this one rings; the owner's
+  std::atomic<std::uint64_t> outsider;   // for whom the owner, a session, calls; 0: for itself
 
   [[nodiscard]] LineWord now() const noexcept { return LineWord(word.load()); }
   [[nodiscard]] FutexWord& sleepers_word() noexcept {

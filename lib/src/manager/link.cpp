@@ -160,6 +160,7 @@ void complain_server_died(const ManagerState& manager) {
   if (manager.phase.load() == ManagerState::ended) {
     throw ManagerDied("the manager was shut down (its server was process " + pid + ")");
   }
+  if (manager.phase.load() == ManagerState::lost) throw ManagerDied(manager.why());
   throw ManagerDied("the manager's server (process " + pid + ") died");
 }
 

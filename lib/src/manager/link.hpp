@@ -48,9 +48,12 @@ void drop(ThreadLine& line) noexcept;
 
 /// Sends a request, with the head in front of `message`. Throws QueueShutDown, std::bad_alloc.
 void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
-                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags);
+                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags,
+                  std::uint32_t limit = 0);
 /// For a call that nobody will ask for: its object stays until it was made.
 void send_along(const ThreadLine& own, const Handle& hosted) noexcept;
+/// Of a call that was parked, and that its client has set idle.
+void tell_of_withdrawal(const ThreadLine& own, const HostedObject& object) noexcept;
 /// The bytes of an answer that is there.
 [[nodiscard]] std::span<const std::byte> answer_in(const CallLine& line) noexcept;
 /// The answer was read, or is not wanted: the line is idle.

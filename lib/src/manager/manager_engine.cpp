@@ -8,6 +8,9 @@
 #include "manager/link.hpp"
 #include "manager/server.hpp"
 #include "nursery/house_process.hpp"
+#include "outside/call_frame.hpp"
+#include "outside/gateway.hpp"
+#include "outside/relay.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include <kin/detail/end.hpp>
@@ -38,8 +41,26 @@ ManagerEngine::ManagerEngine(ManagerSettings settings)
     : creator_(this_process()),
       name_(settings.name.empty() ? next_manager_name() : std::move(settings.name)),
       memory_(std::make_unique<ManagerMemory>()) {
-  start(std::move(settings));
+  if (settings.connection) {
+    start("its relay is a fork", [this, &settings] { relay(*settings.connection); });
+    settings.connection->close();  // the relay's
+    return;
+  }
+  start("its server is a fork", [this, &settings] { serve(settings.initializer); });
+  if (!settings.outside) return;
+  try {
+    gateway_ = std::make_unique<Gateway>(name_, *memory_, *settings.outside);
+  } catch (...) {
+    end();
+    throw;
+  }
 }
+
+End connect_to_manager(const std::string& address, const ClientOptions& options) {
+  return connect_to(address, options, frames_of_managers());
+}
+
+std::string ManagerEngine::address() const { return gateway_ ? gateway_->address() : ""; }
 
 ManagerEngine::~ManagerEngine() {
   if (is_own_process()) {
@@ -47,15 +68,15 @@ ManagerEngine::~ManagerEngine() {
   } else if (process_) {
     // A copy in a child: the process is another's, and so are the claims.
     process_.reset();
+    if (gateway_) gateway_->forget();
   }
 }
 
 bool ManagerEngine::is_own_process() const noexcept { return creator_ == this_process_or_none(); }
 
-void ManagerEngine::start(ManagerSettings settings) {
-  warn_of_threads(name_, "its server is a fork");
-  process_.emplace(ProcessOptions{.name = name_ + "-server", .daemon = true},
-                   [this, &settings] { live(settings.initializer); });
+void ManagerEngine::start(const std::string& warning, const std::function<void()>& live) {
+  warn_of_threads(name_, warning);
+  process_.emplace(ProcessOptions{.name = name_ + "-server", .daemon = true}, live);
   // Who waits for all the children that it has started would wait for the end of the manager.
   process_->hide();
   process_->start();
@@ -69,26 +90,35 @@ void ManagerEngine::start(ManagerSettings settings) {
     return;
   }
   process_->join();
-  std::string why;
-  for (const auto& letter : state.why_failed) {
-    if (letter.load() == '\0') break;
-    why += letter.load();
-  }
+  const std::string why = state.why();
   throw ManagerDied(name_ + ": its server (pid " + std::to_string(server_->pid()) +
                     ") did not come to serve" + (why.empty() ? "" : ": " + why));
 }
 
-// In the server.
-void ManagerEngine::live(Initializer& initializer) {
+// In the server, or what stands for it.
+ManagerMemory ManagerEngine::settle_in(std::span<const End> kept) const {
   // If killed in here: the kernel closes what is to be closed, and whoever waits sees that we are dead.
-  End::close_inherited(initializer.ends());
+  End::close_inherited(kept);
   Acceptor::close_inherited();
   leave_interrupts_to_parent();
   // Of our own: so they stay until we were swept, whatever becomes of the maker.
-  const ManagerMemory memory(*memory_);
+  ManagerMemory memory(*memory_);
   ManagerState& state = memory.state();
   state.server.store(this_process());
   state.pid.store(current_process().pid());
+  return memory;
+}
+
+void ManagerEngine::relay(const End& connection) {
+  const ManagerMemory memory = settle_in({&connection, 1});
+  Relay relay(memory.state(), connection);
+  set_phase(memory.state(), ManagerState::open);
+  relay.run();
+}
+
+void ManagerEngine::serve(Initializer& initializer) {
+  const ManagerMemory memory = settle_in(initializer.ends());
+  ManagerState& state = memory.state();
   try {
     if (initializer) initializer();
     Server server(state);
@@ -96,10 +126,7 @@ void ManagerEngine::live(Initializer& initializer) {
     server.run();
   } catch (const std::exception& error) {
     if (state.phase.load() == ManagerState::starting) {
-      const std::string_view why = error.what();
-      for (std::size_t i = 0; i < std::min(why.size(), state.why_failed.size() - 1); ++i) {
-        state.why_failed[i].store(why[i]);
-      }
+      state.tell_why(error.what());
       set_phase(state, ManagerState::failed);
     }
     throw;
@@ -120,7 +147,7 @@ void ManagerEngine::end() noexcept {
   try {
     ManagerState& state = memory_->state();
     NoLine no_line;
-    set_phase(state, ManagerState::ended);
+    if (state.phase.load() != ManagerState::lost) set_phase(state, ManagerState::ended);
     shut_down(*state.requests, no_line);
     if (!process_->join_for(patience)) {
       // It runs a call that does not end, or was stopped.
@@ -128,6 +155,7 @@ void ManagerEngine::end() noexcept {
       process_->join();
     }
     process_.reset();
+    gateway_.reset();
     forget_link(state.server.load());
     forget_async_lines(state.server.load());
   } catch (const std::exception& error) {

@@ -4,6 +4,7 @@
 
 #include "manager/manager_state.hpp"
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <new>
@@ -48,6 +49,21 @@ bool destroy_hosted(Object& object) {
 
 }  // namespace
 
+void ManagerState::tell_why(std::string_view why) noexcept {
+  for (std::size_t i = 0; i < std::min(why.size(), why_failed.size() - 1); ++i) {
+    why_failed[i].store(why[i]);
+  }
+}
+
+std::string ManagerState::why() const {
+  std::string why;
+  for (const auto& letter : why_failed) {
+    if (letter.load() == '\0') break;
+    why += letter.load();
+  }
+  return why;
+}
+
 ManagerMemory::ManagerMemory() : requests_claim(make_channel({})) {
   state_claim = make_object(ObjectKind::manager, sizeof(ManagerState), [&](Object& object) {
     static_cast<ManagerState&>(object).requests =
@@ -78,7 +94,8 @@ std::uint32_t take_line(ManagerState& manager) {
 }
 
 std::shared_ptr<Claim> make_hosted(ManagerState& manager, std::uint32_t index,
-                                   std::uint32_t generation, std::uint64_t type) {
+                                   std::uint32_t generation, std::uint64_t type,
+                                   std::uint64_t outside) {
   auto& block = manager.drop_blocks[index / DropBlock::size];
   if (!block) Heap::allocate_into(block, sizeof(DropBlock));
   return make_object(ObjectKind::hosted, sizeof(HostedObject), [&](Object& object) {
@@ -87,6 +104,7 @@ std::shared_ptr<Claim> make_hosted(ManagerState& manager, std::uint32_t index,
     hosted.index = index;
     hosted.generation = generation;
     hosted.type = type;
+    hosted.outside = outside;
     hosted.manager = &manager;
   });
 }
@@ -145,6 +163,7 @@ void recycle_line(CallLine& line) {
   unload_cargo(line.cargo);
   Heap::free_from(line.block);
   const LineWord word = line.now();
+  line.outsider.store(0);
   line.word.store(LineWord(word.sequence(), CallState::idle).bits());
   line.owner.store(0);
 }

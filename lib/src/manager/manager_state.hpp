@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace kin::detail {
 
@@ -35,6 +37,7 @@ struct ManagerState : Object {
     starting,
     open,
     failed,  // the server: its initializer threw; see `why_failed`
+    lost,    // a relay: the connection to the server; see `why_failed`
     ended    // the maker, or the server: no more calls
   };
   static constexpr std::size_t most_blocks = 512;
@@ -49,6 +52,8 @@ struct ManagerState : Object {
   std::array<Owned<DropBlock>, most_blocks> drop_blocks;  // the server
   std::array<std::atomic<char>, 256> why_failed;
 
+  void tell_why(std::string_view why) noexcept;
+  [[nodiscard]] std::string why() const;
   [[nodiscard]] CallLine& line(std::uint32_t index) const noexcept {
     return line_blocks[index / LineBlock::size]->lines[index % LineBlock::size];
   }
@@ -64,6 +69,8 @@ struct HostedObject : Object {
   std::uint32_t index;
   std::uint32_t generation;
   std::uint64_t type;  // a hash of its name
+  // Of one that stands for an object of another program's manager: which. 0: it is the object itself.
+  std::uint64_t outside;
 
   [[nodiscard]] static HostedObject& of(Object& object) noexcept {
     return static_cast<HostedObject&>(object);
@@ -78,6 +85,7 @@ struct RequestHead {
   std::uint32_t index;
   std::uint32_t generation;
   std::uint32_t flags;
+  std::uint32_t limit;  // for calls that may be parked: milliseconds; 0: none, and for relays only
 
   static constexpr std::uint32_t may_be_withdrawn = 1;
   static constexpr std::uint32_t only_looks = 2;  // is not parked
@@ -104,7 +112,8 @@ std::uint32_t take_line(ManagerState& manager);
 
 /// The server's: makes what the family refers to an object by.
 std::shared_ptr<Claim> make_hosted(ManagerState& manager, std::uint32_t index,
-                                   std::uint32_t generation, std::uint64_t type);
+                                   std::uint32_t generation, std::uint64_t type,
+                                   std::uint64_t outside = 0);
 
 /// Writes an answer, and then tells: by one store. For who has the call: the server. `flags` are those of
 /// LineWord. Throws std::bad_alloc, SystemError for descriptors.

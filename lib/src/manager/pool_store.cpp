@@ -32,7 +32,8 @@ void Nudge::operator()() const noexcept {
                          .sequence = 0,
                          .index = index_,
                          .generation = generation_,
-                         .flags = 0};
+                         .flags = 0,
+                         .limit = 0};
   while (true) {
     try {
       NoLine no_line;

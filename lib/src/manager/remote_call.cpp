@@ -16,7 +16,9 @@
 #include <kin/detail/managed_contents.hpp>
 #include <kin/error.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -26,6 +28,14 @@
 namespace kin::detail {
 namespace {
 
+// What is left, in whole milliseconds, and at least one.
+std::uint32_t limit_of(Deadline deadline) {
+  if (deadline.is_never()) return 0;
+  const std::int64_t left = deadline.nanoseconds() - Deadline::now();
+  return static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 1, UINT32_MAX));
+}
+
 UniqueFd duplicate(int descriptor) {
   return away_from_stdio(UniqueFd(checked("fcntl", ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0))));
 }
@@ -33,13 +43,15 @@ UniqueFd duplicate(int descriptor) {
 }  // namespace
 
 void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
-                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags) {
+                  std::span<std::byte> message, const OutgoingCargo& cargo, std::uint32_t flags,
+                  std::uint32_t limit) {
   const RequestHead head{.code = code,
                          .line = own.index,
                          .sequence = ++own.sequence,
                          .index = object.index,
                          .generation = object.generation,
-                         .flags = flags};
+                         .flags = flags,
+                         .limit = limit};
   std::memcpy(message.data(), &head, sizeof head);
   CallLine& line = *own.line;
   // Relaxed: the lock of the channel is between this and whoever reads it.
@@ -54,22 +66,39 @@ void send_request(ThreadLine& own, const HostedObject& object, HostedCode code,
   }
 }
 
-void send_along(const ThreadLine& own, const Handle& hosted) noexcept {
-  const HostedObject& object = HostedObject::of(hosted.object());
-  // Withdraws nothing, as a call that nobody waits for is not parked.
+namespace {
+
+// A request without code, behind one that it says something about.
+void send_note(const ThreadLine& own, const HostedObject& object,
+               const OutgoingCargo& cargo) noexcept {
   const RequestHead head{.code = nullptr,
                          .line = own.index,
                          .sequence = own.sequence,
                          .index = object.index,
                          .generation = object.generation,
-                         .flags = 0};
+                         .flags = 0,
+                         .limit = 0};
   try {
     NoLine no_line;
-    put(own.link->requests(), std::as_bytes(std::span(&head, 1)),
-        {.handles = std::span(&hosted, 1), .descriptors = {}}, no_line, Deadline::never());
+    put(own.link->requests(), std::as_bytes(std::span(&head, 1)), cargo, no_line,
+        Deadline::never());
   } catch (const std::exception&) {
-    return;  // no server, or no memory: then the call may come too late
+    return;  // no server, or no memory: see who calls this
   }
+}
+
+}  // namespace
+
+// Withdraws nothing, as a call that nobody waits for is not parked. If it can't be sent the call may come
+// too late.
+void send_along(const ThreadLine& own, const Handle& hosted) noexcept {
+  send_note(own, HostedObject::of(hosted.object()),
+            {.handles = std::span(&hosted, 1), .descriptors = {}});
+}
+
+// If it can't be sent the server finds out when it wants to answer.
+void tell_of_withdrawal(const ThreadLine& own, const HostedObject& object) noexcept {
+  send_note(own, object, {});
 }
 
 std::span<const std::byte> answer_in(const CallLine& line) noexcept {
@@ -112,7 +141,8 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
   const std::uint32_t flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
                               (only_looks ? RequestHead::only_looks : 0);
   try {
-    send_request(*line_, object, code, message, cargo, flags);
+    send_request(*line_, object, code, message, cargo, flags,
+                 may_withdraw ? limit_of(deadline) : 0);
   } catch (const QueueShutDown&) {
     const std::shared_ptr<ServerLink> link = line_->link;
     drop(*std::exchange(line_, nullptr));
@@ -152,7 +182,7 @@ bool RemoteCall::wait(Deadline deadline, bool may_withdraw) {
                                              LineWord(now.sequence(), CallState::idle).bits()))
         continue;
       // If killed here: the server sees that we are dead, and forgets the call.
-      if (now.state() == CallState::parked) tell_of_withdrawal();
+      if (now.state() == CallState::parked) tell_of_withdrawal(*line_, HostedObject::of(hosted_));
       if (!is_late) SoftLimit::check();
       return false;
     }
@@ -176,23 +206,6 @@ void RemoteCall::look_after_server() {
   const std::shared_ptr<ServerLink> link = line_->link;
   drop(*std::exchange(line_, nullptr));
   complain_server_died(link->state());
-}
-
-void RemoteCall::tell_of_withdrawal() noexcept {
-  const HostedObject& object = HostedObject::of(hosted_);
-  const RequestHead head{.code = nullptr,
-                         .line = line_->index,
-                         .sequence = line_->sequence,
-                         .index = object.index,
-                         .generation = object.generation,
-                         .flags = 0};
-  try {
-    NoLine no_line;
-    put(line_->link->requests(), std::as_bytes(std::span(&head, 1)), {}, no_line,
-        Deadline::never());
-  } catch (const std::exception&) {
-    return;  // no memory, or no server: it finds out when it wants to answer
-  }
 }
 
 void RemoteCall::read_answer() {
@@ -228,6 +241,13 @@ bool RemoteCall::make_here(HostedCode code, std::span<const std::byte> arguments
 bool have_same_server(const Object& left, const Object& right) noexcept {
   return static_cast<const HostedObject&>(left).server ==
          static_cast<const HostedObject&>(right).server;
+}
+
+bool is_same_hosted(const Object& left, const Object& right) noexcept {
+  const auto& one = static_cast<const HostedObject&>(left);
+  const auto& other = static_cast<const HostedObject&>(right);
+  return &one == &other ||
+         (one.server == other.server && one.outside != 0 && one.outside == other.outside);
 }
 
 void require_hosted_type(const Object& object, const std::type_info& type) {

@@ -135,6 +135,7 @@ void Server::check_code(const void* code, const std::type_info& function) {
 }
 
 Stamp Server::client_of(const CallLine& line) {
+  if (const std::uint64_t outsider = line.outsider.load(); outsider != 0) return outsider;
   const Stamp client = line.owner.load();
   if (client == last_client_) return client;
   clients_.insert(client);
@@ -193,7 +194,8 @@ bool Server::retry_once(Entry& entry) {
                            .sequence = parked.sequence,
                            .index = entry.index,
                            .generation = entry.generation,
-                           .flags = 0};
+                           .flags = 0,
+                           .limit = 0};
     IncomingCargo none;
     LineCall call(*this, entry, head, {}, none);
     bool is_over = true;

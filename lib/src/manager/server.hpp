@@ -12,8 +12,10 @@
 #include <cstdint>
 #include <exception>
 #include <list>
+#include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <typeinfo>
 #include <unordered_set>
 #include <vector>
@@ -48,6 +50,15 @@ class Server {
 
   [[nodiscard]] Handle host(std::unique_ptr<Hosted> object, const std::type_info& type);
   [[nodiscard]] ManagerStatistics statistics();
+  /// See HostRoot.
+  void publish(const std::string& name, const std::type_info& type,
+               std::span<const std::byte> message, const OutgoingCargo& cargo);
+  [[nodiscard]] std::span<const std::byte> find_name(const std::string& name,
+                                                     const std::type_info& type,
+                                                     IncomingCargo& cargo) const;
+  [[nodiscard]] std::uint64_t add_outsider(std::uint64_t session);
+  void bury_outsider(std::uint64_t outsider);
+  void take_back(std::uint32_t line);
   /// Throws std::invalid_argument for code that was not loaded when the server was started.
   void check_code(const void* code, const std::type_info& function);
   /// The process that has the line; when it dies the objects are told.
@@ -70,6 +81,13 @@ class Server {
     std::uint32_t generation = 0;
     int calls = 0;  // that run on it: one inside of the other
     std::list<Parked> parked;
+  };
+  // What a name stands for.
+  struct Name {
+    std::uint64_t type;
+    std::string type_name;
+    std::vector<std::byte> message;
+    std::vector<Handle> handles;
   };
   // What the server knows of a line.
   struct Book {
@@ -98,10 +116,14 @@ class Server {
   void look_around();
   void bury_the_dead();
   void bury(Stamp dead);
+  void tell_objects(std::uint64_t dead);
   void take_back(const CallLine& line, const Book& book);
   void collect_dropped();
   void end(Entry& entry);
   void end_all();
+
+  // Above all stamps of processes.
+  static constexpr std::uint64_t first_outsider = std::uint64_t{1} << 63;
 
   ManagerState& state_;
   Stamp stamp_;
@@ -112,6 +134,9 @@ class Server {
   std::vector<Book> books_;
   std::unordered_set<Stamp> clients_;
   Stamp last_client_ = 0;
+  std::map<std::uint64_t, Stamp> outsiders_;  // and whose session calls for each
+  std::uint64_t last_outsider_ = first_outsider;
+  std::map<std::string, Name> names_;
   std::vector<std::byte> request_;
   IncomingCargo cargo_;
   std::size_t objects_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/exposed.hpp>
 #include <kin/detail/hosted.hpp>
 #include <kin/error.hpp>
 
@@ -136,14 +137,16 @@ class Batch {
   template <typename Function, typename... Arguments>
   auto add(const Function& function, Arguments&&... arguments) {
     using F = std::decay_t<const Function&>;
-    using Call = detail::SimpleCall<T, F, detail::ArgumentOf<Arguments>...>;
-    const F decayed = function;
-    const std::size_t at = Call::with_message(
-        [&](std::span<std::byte> message, const detail::OutgoingCargo& cargo) {
-          return message_.add(Call::run, message.subspan(detail::request_head_size), cargo);
-        },
-        decayed, std::forward<Arguments>(arguments)...);
-    return BatchResult<typename Call::Result>(message_.answers(), at);
+    return detail::with_parameters<F, Arguments...>([&]<typename... As>() {
+      using Call = detail::SimpleCall<T, F, As...>;
+      const F decayed = function;
+      const std::size_t at = Call::with_message(
+          [&](std::span<std::byte> message, const detail::OutgoingCargo& cargo) {
+            return message_.add(Call::run, message.subspan(detail::request_head_size), cargo);
+          },
+          decayed, std::forward<Arguments>(arguments)...);
+      return BatchResult<typename Call::Result>(message_.answers(), at);
+    });
   }
 
   Proxy<T> proxy_;

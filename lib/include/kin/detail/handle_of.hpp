@@ -15,6 +15,9 @@ namespace kin::detail {
 /// Throws: SerializationError when it names an object of another kind.
 [[nodiscard]] KIN_EXPORT Handle read_handle(InArchive& archive, ObjectKind kind);
 
+/// Of a manager's: whether both are, or stand for, the same.
+[[nodiscard]] KIN_EXPORT bool is_same_hosted(const Object& left, const Object& right) noexcept;
+
 /// The base of classes whose values are a handle of one kind of object and nothing else: how they are
 /// copied, compared, and sent.
 template <ObjectKind kind>
@@ -33,6 +36,11 @@ class HandleOf {
 
   /// Whether both name the same object.
   friend bool operator==(const HandleOf& left, const HandleOf& right) noexcept {
+    if constexpr (kind == ObjectKind::hosted) {
+      if (left.object_ != nullptr && right.object_ != nullptr) {
+        return is_same_hosted(*left.object_, *right.object_);
+      }
+    }
     return left.object_ == right.object_;
   }
 

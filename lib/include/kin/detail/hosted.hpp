@@ -22,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <typeinfo>
@@ -127,6 +128,21 @@ class KIN_EXPORT HostRoot {
   /// The server holds it from now on, for as long as anybody refers to it.
   [[nodiscard]] Handle host(std::unique_ptr<Hosted> object, const std::type_info& type);
   [[nodiscard]] ManagerStatistics statistics();
+
+  /// A value for whoever asks for the name; instead of the one that it had.
+  void publish(const std::string& name, const std::type_info& type,
+               std::span<const std::byte> message, const OutgoingCargo& cargo);
+  /// Throws std::out_of_range for a name that nothing has, std::invalid_argument where it has a value of
+  /// another type.
+  [[nodiscard]] std::span<const std::byte> find(const std::string& name, const std::type_info& type,
+                                                IncomingCargo& cargo);
+
+  // For sessions, which call for processes of other programs. Those have a number each, by which what they
+  // hold is known.
+  [[nodiscard]] std::uint64_t add_outsider(std::uint64_t session);
+  void bury_outsider(std::uint64_t outsider);
+  /// What was answered to this line of the session's did not reach whom it was for.
+  void take_back(std::uint32_t line);
 };
 
 /// What a request begins with; RemoteCall fills it in.
@@ -172,7 +188,6 @@ class KIN_EXPORT RemoteCall {
                  const OutgoingCargo& outgoing, bool only_looks);
   bool wait(Deadline deadline, bool may_withdraw);
   void look_after_server();
-  void tell_of_withdrawal() noexcept;
   void read_answer();
 
   Object& hosted_;

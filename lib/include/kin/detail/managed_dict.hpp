@@ -49,13 +49,13 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
 
   [[nodiscard]] Element<Dict> operator[](K key) const { return {*this, std::move(key)}; }
   [[nodiscard]] V get(const K& key) const {
-    return apply([](Store& all, const K& k) { return all.at(k); }, key);
+    return this->own([](Store& all, const K& k) { return all.at(k); }, key);
   }
   [[nodiscard]] V get(const K& key, const V& otherwise) const {
     return try_get(key).value_or(otherwise);
   }
   [[nodiscard]] std::optional<V> try_get(const K& key) const {
-    return apply(
+    return this->own(
         [](Store& all, const K& k) {
           const V* value = all.find(k);
           return value == nullptr ? std::optional<V>() : std::optional<V>(*value);
@@ -63,23 +63,23 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
         key);
   }
   void set(const K& key, const V& value) const {
-    apply([](Store& all, const K& k, V v) { all.set(k, std::move(v)); }, key, value);
+    this->own([](Store& all, const K& k, V v) { all.set(k, std::move(v)); }, key, value);
   }
   [[nodiscard]] bool contains(const K& key) const {
-    return apply([](Store& all, const K& k) { return all.find(k) != nullptr; }, key);
+    return this->own([](Store& all, const K& k) { return all.find(k) != nullptr; }, key);
   }
   [[nodiscard]] std::size_t size() const {
-    return apply([](Store& all) { return all.size(); });
+    return this->own([](Store& all) { return all.size(); });
   }
   [[nodiscard]] bool empty() const { return size() == 0; }
 
   /// Whether it was there.
   bool erase(const K& key) const {
-    return apply([](Store& all, const K& k) { return all.take(k).has_value(); }, key);
+    return this->own([](Store& all, const K& k) { return all.take(k).has_value(); }, key);
   }
   /// Takes it out.
   V pop(const K& key) const {
-    return apply(
+    return this->own(
         [](Store& all, const K& k) {
           auto taken = all.take(k);
           if (!taken) Store::complain_missing(k);
@@ -88,15 +88,15 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
         key);
   }
   V pop(const K& key, const V& otherwise) const {
-    return apply([](Store& all, const K& k) { return all.take(k); }, key).value_or(otherwise);
+    return this->own([](Store& all, const K& k) { return all.take(k); }, key).value_or(otherwise);
   }
   /// The one that was inserted last.
   std::pair<K, V> popitem() const {
-    return apply([](Store& all) { return all.take_last(); });
+    return this->own([](Store& all) { return all.take_last(); });
   }
   /// The value, which is this one if there was none.
   V setdefault(const K& key, const V& value) const {
-    return apply(
+    return this->own(
         [](Store& all, const K& k, V v) {
           const V* known = all.find(k);
           return known != nullptr ? *known : all.set(k, std::move(v));
@@ -104,14 +104,14 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
         key, value);
   }
   void clear() const {
-    apply([](Store& all) { all.clear(); });
+    this->own([](Store& all) { all.clear(); });
   }
 
   [[nodiscard]] Items items() const {
-    return apply([](Store& all) { return all.copy(); });
+    return this->own([](Store& all) { return all.copy(); });
   }
   [[nodiscard]] std::vector<K> keys() const {
-    return apply([](Store& all) {
+    return this->own([](Store& all) {
       std::vector<K> keys;
       keys.reserve(all.size());
       for (const auto& item : all.items()) keys.push_back(item.first);
@@ -119,7 +119,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
     });
   }
   [[nodiscard]] std::vector<V> values() const {
-    return apply([](Store& all) {
+    return this->own([](Store& all) {
       std::vector<V> values;
       values.reserve(all.size());
       for (const auto& item : all.items()) values.push_back(item.second);
@@ -131,7 +131,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
 
   /// Sets all of these, which may be another Dict's.
   void update(Contents items) const {
-    apply(
+    this->own(
         [](Store& all, Contents given) {
           for (auto& item : std::move(given).take()) all.set(item.first, std::move(item.second));
         },
@@ -143,7 +143,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
   }
   /// The items of both; of a key that both have, the value on the right.
   [[nodiscard]] friend Items operator|(const Dict& left, Contents right) {
-    return left.apply(
+    return left.own(
         [](Store& all, Contents given) {
           Store both(all);
           for (auto& item : std::move(given).take()) both.set(item.first, std::move(item.second));
@@ -152,7 +152,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
         std::move(right).for_call(left.object()));
   }
   [[nodiscard]] friend Items operator|(const Items& left, const Dict& right) {
-    return right.apply(
+    return right.own(
         [](Store& all, Items given) {
           Store both(std::move(given));
           for (const auto& item : all.items()) both.set(item.first, item.second);
@@ -178,7 +178,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
   }
   /// Adds; the value before.
   V fetch_add(const K& key, const V& summand) const {
-    return apply(
+    return this->own(
         [](Store& all, const K& k, const V& s) {
           V& value = all.at(k);
           V before = value;
@@ -189,7 +189,7 @@ class Dict : public Proxy<detail::OrderedDict<K, V>> {
   }
   /// Sets it if it is `expected`; else `expected` becomes what it is.
   bool compare_exchange(const K& key, V& expected, const V& desired) const {
-    auto other = apply(
+    auto other = this->own(
         [](Store& all, const K& k, const V& e, V d) -> std::optional<V> {
           V& value = all.at(k);
           if (!(value == e)) return value;

@@ -71,21 +71,21 @@ class Array : public Proxy<detail::ListStore<T>> {
 
   [[nodiscard]] Element<Array> operator[](std::ptrdiff_t index) const { return {*this, index}; }
   [[nodiscard]] T get(std::ptrdiff_t index) const {
-    return apply([](Store& all, std::ptrdiff_t i) { return all.at(i); }, index);
+    return this->own([](Store& all, std::ptrdiff_t i) { return all.at(i); }, index);
   }
   void set(std::ptrdiff_t index, const T& value) const {
-    apply([](Store& all, std::ptrdiff_t i, T v) { all.at(i) = std::move(v); }, index, value);
+    this->own([](Store& all, std::ptrdiff_t i, T v) { all.at(i) = std::move(v); }, index, value);
   }
   [[nodiscard]] std::size_t size() const {
-    return apply([](Store& all) { return all.items.size(); });
+    return this->own([](Store& all) { return all.items.size(); });
   }
   [[nodiscard]] bool empty() const { return size() == 0; }
   [[nodiscard]] std::vector<T> copy() const {
-    return apply([](Store& all) { return all.items; });
+    return this->own([](Store& all) { return all.items; });
   }
 
   [[nodiscard]] std::vector<T> slice(const Slice& slice) const {
-    return apply([](Store& all, const Slice& s) { return all.slice(s); }, slice);
+    return this->own([](Store& all, const Slice& s) { return all.slice(s); }, slice);
   }
   /// Those from `first` on, before `last`.
   [[nodiscard]] std::vector<T> slice(std::ptrdiff_t first, std::ptrdiff_t last) const {
@@ -98,7 +98,7 @@ class Array : public Proxy<detail::ListStore<T>> {
 
   [[nodiscard]] bool contains(const T& value) const { return index(value).has_value(); }
   [[nodiscard]] std::size_t count(const T& value) const {
-    return apply(
+    return this->own(
         [](Store& all, const T& v) {
           return static_cast<std::size_t>(std::ranges::count(all.items, v));
         },
@@ -107,7 +107,7 @@ class Array : public Proxy<detail::ListStore<T>> {
   /// Where the first is that is equal, from `first` on, before `last`.
   [[nodiscard]] std::optional<std::size_t> index(const T& value, std::ptrdiff_t first = 0,
                                                  std::ptrdiff_t last = PTRDIFF_MAX) const {
-    return apply(
+    return this->own(
         [](Store& all, const T& v, std::ptrdiff_t f, std::ptrdiff_t l) {
           const auto end = all.bound(l);
           const auto found = std::find(std::min(all.bound(f), end), end, v);
@@ -118,11 +118,11 @@ class Array : public Proxy<detail::ListStore<T>> {
   }
 
   void reverse() const {
-    apply([](Store& all) { std::ranges::reverse(all.items); });
+    this->own([](Store& all) { std::ranges::reverse(all.items); });
   }
   /// Equal ones keep their order.
   void sort() const {
-    apply([](Store& all) { all.sort(std::ranges::less{}); });
+    this->own([](Store& all) { all.sort(std::ranges::less{}); });
   }
   /// By what compare(left, right) says, as std::sort. It runs in the server.
   template <typename Compare>
@@ -146,25 +146,25 @@ class Array : public Proxy<detail::ListStore<T>> {
   }
   /// Adds; the value before.
   T fetch_add(std::ptrdiff_t index, const T& summand) const {
-    return modify(
-        index,
-        [](T& value, const T& s) {
+    return this->own(
+        [](Store& all, std::ptrdiff_t i, const T& s) {
+          T& value = all.at(i);
           T before = value;
           value = static_cast<T>(value + s);
           return before;
         },
-        summand);
+        index, summand);
   }
   /// Sets it if it is `expected`; else `expected` becomes what it is.
   bool compare_exchange(std::ptrdiff_t index, T& expected, const T& desired) const {
-    auto other = modify(
-        index,
-        [](T& value, const T& e, T d) -> std::optional<T> {
+    auto other = this->own(
+        [](Store& all, std::ptrdiff_t i, const T& e, T d) -> std::optional<T> {
+          T& value = all.at(i);
           if (!(value == e)) return value;
           value = std::move(d);
           return std::nullopt;
         },
-        expected, desired);
+        index, expected, desired);
     if (!other) return true;
     expected = *std::move(other);
     return false;
@@ -182,9 +182,9 @@ class Array : public Proxy<detail::ListStore<T>> {
 
  protected:
   void assign(const Slice& slice, Contents values, bool may_differ) const {
-    apply([](Store& all, const Slice& s, Contents given,
-             bool may) { all.assign(s, std::move(given).take(), may); },
-          slice, std::move(values).for_call(this->object()), may_differ);
+    this->own([](Store& all, const Slice& s, Contents given,
+                 bool may) { all.assign(s, std::move(given).take(), may); },
+              slice, std::move(values).for_call(this->object()), may_differ);
   }
 
  private:
@@ -217,37 +217,39 @@ class List : public Array<T> {
   explicit List(Proxy<Store> proxy) : Array<T>(std::move(proxy)) {}
 
   void append(const T& value) const {
-    apply([](Store& all, T v) { all.items.push_back(std::move(v)); }, value);
+    this->own([](Store& all, T v) { all.items.push_back(std::move(v)); }, value);
   }
   void extend(Contents values) const {
-    apply([](Store& all, Contents given) { all.extend(std::move(given).take()); },
-          std::move(values).for_call(this->object()));
+    this->own([](Store& all, Contents given) { all.extend(std::move(given).take()); },
+              std::move(values).for_call(this->object()));
   }
   const List& operator+=(Contents values) const {
     extend(std::move(values));
     return *this;
   }
   const List& operator*=(std::ptrdiff_t times) const {
-    apply([](Store& all, std::ptrdiff_t n) { all.items = all.repeated(n); }, times);
+    this->own([](Store& all, std::ptrdiff_t n) { all.items = all.repeated(n); }, times);
     return *this;
   }
   void insert(std::ptrdiff_t index, const T& value) const {
-    apply([](Store& all, std::ptrdiff_t i, T v) { all.items.insert(all.bound(i), std::move(v)); },
-          index, value);
+    this->own(
+        [](Store& all, std::ptrdiff_t i, T v) { all.items.insert(all.bound(i), std::move(v)); },
+        index, value);
   }
   T pop(std::ptrdiff_t index = -1) const {
-    return apply([](Store& all, std::ptrdiff_t i) { return all.take(i); }, index);
+    return this->own([](Store& all, std::ptrdiff_t i) { return all.take(i); }, index);
   }
   void erase(std::ptrdiff_t index) const {
-    apply([](Store& all, std::ptrdiff_t i) { all.items.erase(all.items.begin() + all.place(i)); },
-          index);
+    this->own(
+        [](Store& all, std::ptrdiff_t i) { all.items.erase(all.items.begin() + all.place(i)); },
+        index);
   }
   void erase(const Slice& slice) const {
-    apply([](Store& all, const Slice& s) { all.erase(s); }, slice);
+    this->own([](Store& all, const Slice& s) { all.erase(s); }, slice);
   }
   /// The first that is equal; whether there was one.
   bool remove(const T& value) const {
-    return apply(
+    return this->own(
         [](Store& all, const T& v) {
           const auto found = std::ranges::find(all.items, v);
           if (found == all.items.end()) return false;
@@ -257,14 +259,14 @@ class List : public Array<T> {
         value);
   }
   void clear() const {
-    apply([](Store& all) { all.items.clear(); });
+    this->own([](Store& all) { all.items.clear(); });
   }
   void set_slice(const Slice& slice, Contents values) const {
     this->assign(slice, std::move(values), true);
   }
 
   [[nodiscard]] friend std::vector<T> operator+(const List& left, Contents right) {
-    return left.apply(
+    return left.own(
         [](Store& all, Contents given) {
           Store both(all);
           both.extend(std::move(given).take());
@@ -278,7 +280,7 @@ class List : public Array<T> {
     return left;
   }
   [[nodiscard]] friend std::vector<T> operator*(const List& list, std::ptrdiff_t times) {
-    return list.apply([](Store& all, std::ptrdiff_t n) { return all.repeated(n); }, times);
+    return list.own([](Store& all, std::ptrdiff_t n) { return all.repeated(n); }, times);
   }
   [[nodiscard]] friend std::vector<T> operator*(std::ptrdiff_t times, const List& list) {
     return list * times;

@@ -131,13 +131,11 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
   /// Of whatever type it was before. Text is stored as std::string.
   template <typename T>
   void set(const std::string& name, T&& value) const {
-    using Value = detail::ArgumentOf<T>;
-    apply([](Store& all, const std::string& n, Value v) { all.set<Value>(n, std::move(v)); }, name,
-          std::forward<T>(value));
+    store(name, detail::ArgumentOf<T>(std::forward<T>(value)));
   }
   template <typename T>
   [[nodiscard]] T get(const std::string& name) const {
-    return apply([](Store& all, const std::string& n) { return all.get<T>(n); }, name);
+    return this->own([](Store& all, const std::string& n) { return all.get<T>(n); }, name);
   }
   /// The same.
   template <typename T>
@@ -146,7 +144,7 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
   }
   template <typename T>
   [[nodiscard]] std::optional<T> try_get(const std::string& name) const {
-    return apply(
+    return this->own(
         [](Store& all, const std::string& n) {
           const T* value = all.find<T>(n);
           return value == nullptr ? std::optional<T>() : std::optional<T>(*value);
@@ -167,12 +165,12 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
   }
 
   [[nodiscard]] bool contains(const std::string& name) const {
-    return call(&Store::contains, name);
+    return this->own(detail::method<&Store::contains>, name);
   }
   /// Takes it out.
   template <typename T>
   T pop(const std::string& name) const {
-    return apply(
+    return this->own(
         [](Store& all, const std::string& n) {
           T value = std::move(all.get<T>(n));
           all.erase(n);
@@ -181,19 +179,31 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
         name);
   }
   /// Whether it was there.
-  bool erase(const std::string& name) const { return call(&Store::erase, name); }
-  void clear() const { call(&Store::clear); }
-  [[nodiscard]] std::size_t size() const { return call(&Store::size); }
+  bool erase(const std::string& name) const {
+    return this->own(detail::method<&Store::erase>, name);
+  }
+  void clear() const { this->own(detail::method<&Store::clear>); }
+  [[nodiscard]] std::size_t size() const { return this->own(detail::method<&Store::size>); }
   [[nodiscard]] bool empty() const { return size() == 0; }
   /// In their order.
-  [[nodiscard]] std::vector<std::string> names() const { return call(&Store::names); }
+  [[nodiscard]] std::vector<std::string> names() const {
+    return this->own(detail::method<&Store::names>);
+  }
   /// As it is written in a program: std::string.
   [[nodiscard]] std::string type_name(const std::string& name) const {
-    return call(&Store::type_name, name);
+    return this->own(detail::method<&Store::type_name>, name);
   }
 
   friend std::ostream& operator<<(std::ostream& out, const NameSpace& names) {
-    return out << names.call(&Store::text);
+    return out << names.own(detail::method<&Store::text>);
+  }
+
+ private:
+  // By its type alone: so it is the same call wherever it is made.
+  template <typename Value>
+  void store(const std::string& name, const Value& value) const {
+    this->own([](Store& all, const std::string& n, Value v) { all.set<Value>(n, std::move(v)); },
+              name, value);
   }
 };
 

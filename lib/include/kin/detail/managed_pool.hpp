@@ -54,9 +54,9 @@ class AsyncResult : public Proxy<detail::ResultStore<R>> {
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
     return Base::template wait<detail::AwaitResult<R>>(detail::Deadline::after(limit));
   }
-  [[nodiscard]] bool ready() const { return this->call(&Store::is_ready); }
+  [[nodiscard]] bool ready() const { return this->own(detail::method<&Store::is_ready>); }
   /// Throws InvalidStateError while it is not over.
-  [[nodiscard]] bool successful() const { return this->call(&Store::is_successful); }
+  [[nodiscard]] bool successful() const { return this->own(detail::method<&Store::is_successful>); }
 
  private:
   auto get_until(detail::Deadline deadline) const {
@@ -187,16 +187,18 @@ class Pool : public Proxy<detail::PoolStore> {
   }
 
   /// No more tasks; those that were given are done.
-  void close() const { call(&Store::close); }
+  void close() const { this->own(detail::method<&Store::close>); }
   /// Nothing more is done. What is pending or runs ends with CancelledError.
-  void terminate() const { call(&Store::terminate); }
+  void terminate() const { this->own(detail::method<&Store::terminate>); }
   /// Waits until all workers have ended. std::logic_error before close() or terminate().
   void join() const { static_cast<void>(wait<detail::JoinPool>(detail::Deadline::never())); }
   template <typename Rep, typename Period>
   [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> limit) const {
     return wait<detail::JoinPool>(detail::Deadline::after(limit));
   }
-  [[nodiscard]] std::vector<pid_t> worker_pids() const { return call(&Store::worker_pids); }
+  [[nodiscard]] std::vector<pid_t> worker_pids() const {
+    return this->own(detail::method<&Store::worker_pids>);
+  }
 
  private:
   template <typename Start, typename F, typename R>

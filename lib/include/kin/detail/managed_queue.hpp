@@ -174,11 +174,11 @@ class Queue : public Proxy<detail::QueueStore<T, order>> {
     return get_until(detail::Deadline::after(limit));
   }
 
-  [[nodiscard]] std::size_t size() const { return this->call(&Store::size); }
+  [[nodiscard]] std::size_t size() const { return this->own(detail::method<&Store::size>); }
   [[nodiscard]] bool empty() const { return size() == 0; }
-  [[nodiscard]] bool full() const { return this->call(&Store::full); }
+  [[nodiscard]] bool full() const { return this->own(detail::method<&Store::full>); }
   /// No more can be put; get() throws QueueShutDown when the queue is empty.
-  void shutdown() const { this->call(&Store::shut_down); }
+  void shutdown() const { this->own(detail::method<&Store::shut_down>); }
 
  private:
   struct Put {

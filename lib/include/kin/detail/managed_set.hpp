@@ -99,32 +99,36 @@ class Set : public Proxy<std::set<T>> {
 
   /// Whether it is new.
   bool add(const T& value) const {
-    return apply([](Store& all, T v) { return all.insert(std::move(v)).second; }, value);
+    return this->own([](Store& all, T v) { return all.insert(std::move(v)).second; }, value);
   }
   /// Whether it was there.
   bool discard(const T& value) const {
-    return apply([](Store& all, const T& v) { return all.erase(v) != 0; }, value);
+    return this->own([](Store& all, const T& v) { return all.erase(v) != 0; }, value);
   }
   void remove(const T& value) const {
     if (!discard(value)) throw std::out_of_range("kin: the set has no such element");
   }
   /// Takes one out: the first.
   T pop() const {
-    return apply([](Store& all) {
+    return this->own([](Store& all) {
       if (all.empty()) throw std::out_of_range("kin: the set is empty");
       return T(std::move(all.extract(all.begin()).value()));
     });
   }
   void clear() const {
-    apply([](Store& all) { all.clear(); });
+    this->own([](Store& all) { all.clear(); });
   }
   [[nodiscard]] bool contains(const T& value) const {
-    return apply([](Store& all, const T& v) { return all.contains(v); }, value);
+    return this->own([](Store& all, const T& v) { return all.contains(v); }, value);
   }
   [[nodiscard]] std::size_t size() const {
-    return apply([](Store& all) { return all.size(); });
+    return this->own([](Store& all) { return all.size(); });
   }
   [[nodiscard]] bool empty() const { return size() == 0; }
+  /// Its elements of this moment.
+  [[nodiscard]] Store copy() const {
+    return this->own([](Store& all) { return Store(all); });
+  }
 
   /// Adds all of these.
   void update(Contents values) const { become<Work::unite>(std::move(values)); }
@@ -171,13 +175,13 @@ class Set : public Proxy<std::set<T>> {
   [[nodiscard]] friend Store operator|(const Store& left, const Set& right) { return right | left; }
   [[nodiscard]] friend Store operator&(const Store& left, const Set& right) { return right & left; }
   [[nodiscard]] friend Store operator-(const Store& left, const Set& right) {
-    return right.apply(
-        [](Store& all, Store given) { return Work::subtract(std::move(given), all); }, left);
+    return right.own([](Store& all, Store given) { return Work::subtract(std::move(given), all); },
+                     left);
   }
   [[nodiscard]] friend Store operator^(const Store& left, const Set& right) { return right ^ left; }
 
   [[nodiscard]] bool isdisjoint(Contents values) const {
-    return apply(
+    return this->own(
         [](Store& all, Contents given) {
           return Work::intersect(all, std::move(given).take()).empty();
         },
@@ -201,7 +205,7 @@ class Set : public Proxy<std::set<T>> {
 
   /// Through the elements of the moment in which the loop begins.
   using Iterator = detail::SnapshotIterator<Store>;
-  [[nodiscard]] Iterator begin() const { return Iterator(this->copy()); }
+  [[nodiscard]] Iterator begin() const { return Iterator(copy()); }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   friend std::ostream& operator<<(std::ostream& out, const Set& set) {
@@ -215,7 +219,7 @@ class Set : public Proxy<std::set<T>> {
 
   template <auto work>
   const Set& become(Contents values) const {
-    apply(
+    this->own(
         [](Store& all, Contents given) {
           Store taken = std::move(given).take();  // which may be a copy of `all`
           all = work(std::move(all), std::move(taken));
@@ -225,11 +229,11 @@ class Set : public Proxy<std::set<T>> {
   }
   template <auto work>
   [[nodiscard]] Store combine(Contents values) const {
-    return apply([](Store& all, Contents given) { return work(all, std::move(given).take()); },
-                 std::move(values).for_call(this->object()));
+    return this->own([](Store& all, Contents given) { return work(all, std::move(given).take()); },
+                     std::move(values).for_call(this->object()));
   }
   [[nodiscard]] std::partial_ordering compare(Contents values) const {
-    return detail::ordering_of(apply(
+    return detail::ordering_of(this->own(
         [](Store& all, Contents given) { return Work::compare(all, std::move(given).take()); },
         std::move(values).for_call(this->object())));
   }

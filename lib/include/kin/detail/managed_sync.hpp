@@ -50,9 +50,13 @@ class Lock : public Proxy<detail::LockStore> {
       static_cast<void>(error);
     }
   }
-  [[nodiscard]] bool locked() const { return call(&detail::LockStore::is_locked); }
+  [[nodiscard]] bool locked() const {
+    return this->own(detail::method<&detail::LockStore::is_locked>);
+  }
   /// Of the holder: whether the one before it died with the lock.
-  [[nodiscard]] bool owner_died() const { return call(&detail::LockStore::owner_died); }
+  [[nodiscard]] bool owner_died() const {
+    return this->own(detail::method<&detail::LockStore::owner_died>);
+  }
 
  private:
   friend class Condition;
@@ -96,7 +100,9 @@ class Semaphore : public Proxy<detail::SemaphoreStore> {
   void release(int permits = 1) const {
     static_cast<void>(wait<detail::ReleasePermits>(detail::Deadline::never(), permits));
   }
-  [[nodiscard]] int value() const { return call(&detail::SemaphoreStore::value); }
+  [[nodiscard]] int value() const {
+    return this->own(detail::method<&detail::SemaphoreStore::value>);
+  }
 
   /// The same under the names that std::scoped_lock and std::unique_lock ask for.
   void lock() const { acquire(); }
@@ -137,9 +143,11 @@ class Event : public Proxy<detail::EventStore> {
   Event() noexcept = default;
   explicit Event(Proxy<detail::EventStore> proxy) : Proxy<detail::EventStore>(std::move(proxy)) {}
 
-  [[nodiscard]] bool is_set() const { return call(&detail::EventStore::is_set); }
-  void set() const { call(&detail::EventStore::set); }
-  void clear() const { call(&detail::EventStore::clear); }
+  [[nodiscard]] bool is_set() const {
+    return this->own(detail::method<&detail::EventStore::is_set>);
+  }
+  void set() const { this->own(detail::method<&detail::EventStore::set>); }
+  void clear() const { this->own(detail::method<&detail::EventStore::clear>); }
   void wait() const {
     static_cast<void>(Proxy::wait<detail::AwaitEvent>(detail::Deadline::never()));
   }
@@ -174,12 +182,18 @@ class Barrier : public Proxy<detail::BarrierStore> {
     return wait_until(detail::Deadline::after(limit));
   }
   /// Breaks it: who waits, and who comes, gets BrokenBarrierError.
-  void abort() const { call(&detail::BarrierStore::abort); }
+  void abort() const { this->own(detail::method<&detail::BarrierStore::abort>); }
   /// As new. Who waits gets BrokenBarrierError.
-  void reset() const { call(&detail::BarrierStore::reset); }
-  [[nodiscard]] int parties() const { return call(&detail::BarrierStore::parties); }
-  [[nodiscard]] int n_waiting() const { return call(&detail::BarrierStore::n_waiting); }
-  [[nodiscard]] bool broken() const { return call(&detail::BarrierStore::broken); }
+  void reset() const { this->own(detail::method<&detail::BarrierStore::reset>); }
+  [[nodiscard]] int parties() const {
+    return this->own(detail::method<&detail::BarrierStore::parties>);
+  }
+  [[nodiscard]] int n_waiting() const {
+    return this->own(detail::method<&detail::BarrierStore::n_waiting>);
+  }
+  [[nodiscard]] bool broken() const {
+    return this->own(detail::method<&detail::BarrierStore::broken>);
+  }
 
  private:
   friend class boost::serialization::access;
@@ -245,9 +259,9 @@ class Condition : public Proxy<detail::ConditionStore> {
   void notify_one() const { notify(1); }
   void notify(int count) const {
     if (count < 0) throw std::invalid_argument("kin: notify() of fewer than none");
-    call(&detail::ConditionStore::notify, static_cast<std::size_t>(count));
+    this->own(detail::method<&detail::ConditionStore::notify>, static_cast<std::size_t>(count));
   }
-  void notify_all() const { call(&detail::ConditionStore::notify, SIZE_MAX); }
+  void notify_all() const { this->own(detail::method<&detail::ConditionStore::notify>, SIZE_MAX); }
 
  private:
   friend class boost::serialization::access;

@@ -39,13 +39,15 @@ class Value : public Proxy<T> {
   Value() noexcept = default;
   explicit Value(Proxy<T> proxy) : Proxy<T>(std::move(proxy)) {}
 
-  [[nodiscard]] T load() const { return this->copy(); }
+  [[nodiscard]] T load() const {
+    return this->own([](T& it) { return T(it); });
+  }
   void store(const T& value) const {
-    apply([](T& it, T v) { it = std::move(v); }, value);
+    this->own([](T& it, T v) { it = std::move(v); }, value);
   }
   /// Adds; the value before.
   T fetch_add(const T& summand) const {
-    return apply(
+    return this->own(
         [](T& it, const T& s) {
           T before = it;
           it = static_cast<T>(it + s);
@@ -55,7 +57,7 @@ class Value : public Proxy<T> {
   }
   /// Stores it if the value is `expected`; else `expected` becomes what it is.
   bool compare_exchange(T& expected, const T& desired) const {
-    auto other = apply(
+    auto other = this->own(
         [](T& it, const T& e, T d) -> std::optional<T> {
           if (!(it == e)) return it;
           it = std::move(d);

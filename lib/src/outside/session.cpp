@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include "outside/session.hpp"
+
+#include "manager/call_line.hpp"
+#include "waiting/futex.hpp"
+#include "wire/exception.hpp"
+
+#include <kin/error.hpp>
+#include <kin/log.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+namespace kin::detail {
+namespace {
+
+// Each is a line, of which there are so many for all clients.
+constexpr std::uint32_t most_slots = 16384;
+
+}  // namespace
+
+Session::Session(Handle root, End connection)
+    : root_handle_(std::move(root)),
+      root_(root_handle_),
+      server_(HostedObject::of(root_handle_.object()).server),
+      connection_(std::move(connection)),
+      bell_line_(make_line(HostedObject::of(root_handle_.object()))) {}
+
+void Session::run() {
+  std::thread waiter([this] { wait_for_answers(); });
+  try {
+    // The other thread says so when the server is gone.
+    std::vector<std::byte> message;
+    IncomingCargo none;
+    while (!is_over_.load()) {
+      const Deadline slice = Deadline::at(Deadline::now() + slice_nanoseconds);
+      if (connection_.receive(message, none, slice) && !take(message)) break;
+    }
+  } catch (const EndOfStream&) {
+    // The other side is gone.
+  } catch (const BrokenPipe&) {
+    // The same.
+  } catch (const std::exception& error) {
+    log(LogLevel::warning,
+        std::string("a manager\'s client from outside was dropped: ") + error.what());
+  }
+  is_over_.store(true);
+  bell_line_->line->bell.fetch_add(1);
+  futex_wake(bell_line_->line->bell, INT_MAX);
+  waiter.join();
+}
+
+bool Session::take(std::span<const std::byte> message) {
+  const CallFrame frame = read_frame(message);
+  const std::lock_guard lock(mutex_);
+  switch (frame.kind) {
+    case FrameKind::call: begin(frame); break;
+    case FrameKind::over: end_call(frame); break;
+    case FrameKind::drop: give_back(frame.object); break;
+    case FrameKind::bury: bury(frame.outsider); break;
+    case FrameKind::end: return false;
+    default: InArchive::complain("it is no frame for a session");
+  }
+  return true;
+}
+
+// ---- calls
+
+void Session::begin(const CallFrame& frame) {
+  if (frame.slot >= most_slots) InArchive::complain("its slot is out of range");
+  if (frame.slot >= slots_.size()) slots_.resize(frame.slot + 1);
+  Slot& slot = slots_[frame.slot];
+  if (slot.state == SlotState::waiting) InArchive::complain("its slot has a call already");
+  // Who calls again has read what was answered before.
+  if (slot.state == SlotState::sent) settle(*slot.line->line);
+  slot.state = SlotState::idle;
+  slot.sequence = frame.sequence;
+  try {
+    make_call(frame, slot);
+  } catch (const QueueShutDown&) {
+    throw EndOfStream("the manager was shut down");
+  } catch (const std::exception&) {
+    connection_.send(failure(frame.slot, frame.sequence, std::current_exception()), {});
+  }
+}
+
+void Session::make_call(const CallFrame& frame, Slot& slot) {
+  const Handle& object = lent(frame.object);
+  const HostedObject& hosted = HostedObject::of(object.object());
+  std::vector<std::byte> message(request_head_size + frame.bytes.size());
+  std::ranges::copy(frame.bytes, message.begin() + request_head_size);
+  const auto arguments = std::span(message).subspan(request_head_size);
+  const HostedCode code = exposed_.code_for(frame.number, arguments, hosted.type);
+  std::vector<Handle> handles;
+  for (const ObjectRef& one : frame.objects) handles.push_back(lent(one));
+
+  if (!slot.line) slot.line = make_line(hosted);
+  CallLine& line = *slot.line->line;
+  line.outsider.store(outsider_for(frame.outsider));
+  line.bell_line.store(bell_line_->index);
+  slot.object = object;
+  slot.is_unwanted = false;
+  slot.limit = frame.limit == 0 ? Deadline::never()
+                                : Deadline::after(std::chrono::milliseconds(frame.limit));
+  const std::uint32_t flags = RequestHead::may_be_withdrawn |
+                              (frame.has(CallFrame::only_looks) ? RequestHead::only_looks : 0);
+  send_request(*slot.line, hosted, code, message, {.handles = handles, .descriptors = {}}, flags);
+  slot.state = SlotState::waiting;
+  while (true) {
+    const LineWord now = line.now();
+    std::uint64_t before = now.bits();
+    if (now.state() != CallState::answered &&
+        !line.word.compare_exchange_strong(before, now.with(LineWord::observed).bits())) {
+      continue;
+    }
+    break;
+  }
+  // For its limit, and for an answer that was quicker than we.
+  bell_line_->line->bell.fetch_add(1);
+  futex_wake(bell_line_->line->bell, INT_MAX);
+}
+
+const Handle& Session::lent(const ObjectRef& object) const {
+  if (object.index == 0 && object.generation == 0) return root_handle_;
+  const auto found = lent_.find({object.index, object.generation});
+  if (found == lent_.end()) throw std::logic_error("kin: the manager has lent no such object");
+  return found->second.handle;
+}
+
+std::uint64_t Session::outsider_for(std::uint32_t number) {
+  const auto [at, is_new] = outsiders_.try_emplace(number, 0);
+  if (is_new) at->second = root_.call(&HostRoot::add_outsider, this_process());
+  return at->second;
+}
+
+void Session::end_call(const CallFrame& frame) {
+  if (frame.slot >= slots_.size()) return;
+  Slot& slot = slots_[frame.slot];
+  if (slot.sequence != frame.sequence) return;
+  if (slot.state == SlotState::waiting) {
+    // Nobody will read it. What waits is withdrawn; what runs is taken back when it is over.
+    slot.is_unwanted = true;
+    static_cast<void>(give_up(slot));
+  } else if (slot.state == SlotState::sent) {
+    if (frame.has(CallFrame::unread)) {
+      settle_unread(slot);
+    } else {
+      settle(*slot.line->line);
+    }
+    slot.state = SlotState::idle;
+  }
+}
+
+void Session::settle_unread(Slot& slot) {
+  root_.call(&HostRoot::take_back, slot.line->index);
+  settle(*slot.line->line);
+}
+
+void Session::give_back(const ObjectRef& object) {
+  const auto found = lent_.find({object.index, object.generation});
+  if (found != lent_.end() && --found->second.times == 0) lent_.erase(found);
+}
+
+void Session::bury(std::uint32_t outsider) {
+  if (const auto known = outsiders_.extract(outsider)) {
+    root_.call(&HostRoot::bury_outsider, known.mapped());
+  }
+}
+
+// ---- answers
+
+void Session::wait_for_answers() {
+  CallLine& bell = *bell_line_->line;
+  try {
+    while (!is_over_.load()) {
+      const std::uint32_t rings = bell.bell.load();
+      std::vector<std::vector<std::byte>> messages;
+      std::int64_t next_limit = 0;
+      {
+        const std::lock_guard lock(mutex_);
+        next_limit = collect(messages);
+      }
+      for (const auto& message : messages) connection_.send(message, {});
+      if (!messages.empty()) continue;
+      if (!futex_wait_slice(bell.bell, rings, Deadline::at(next_limit)) && is_gone(server_)) break;
+    }
+  } catch (const std::exception& error) {
+    // The other side is gone, or the server: what is the matter shows where frames are read.
+    log(LogLevel::debug, std::string("a manager\'s session ends: ") + error.what());
+  }
+  is_over_.store(true);
+}
+
+// What is there to be sent; and when the next limit is over.
+std::int64_t Session::collect(std::vector<std::vector<std::byte>>& messages) {
+  std::int64_t next_limit = Deadline::never().nanoseconds();
+  for (std::uint32_t index = 0; index < slots_.size(); ++index) {
+    Slot& slot = slots_[index];
+    if (slot.state != SlotState::waiting) continue;
+    if (slot.line->line->now().state() == CallState::answered) {
+      if (slot.is_unwanted) {
+        settle_unread(slot);
+        slot.state = SlotState::idle;
+      } else {
+        messages.push_back(read_answer(index, slot));
+        slot.state = SlotState::sent;
+      }
+    } else if (slot.is_unwanted || slot.limit.has_passed()) {
+      const bool is_wanted = !slot.is_unwanted;
+      if (!give_up(slot)) continue;  // it runs; we are told when it is over
+      if (is_wanted) {
+        messages.push_back(write_frame({.kind = FrameKind::answer,
+                                        .slot = index,
+                                        .sequence = slot.sequence,
+                                        .flags = CallFrame::late}));
+      }
+    } else {
+      next_limit = std::min(next_limit, slot.limit.nanoseconds());
+    }
+  }
+  return next_limit;
+}
+
+std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
+  CallLine& line = *slot.line->line;
+  const LineWord now = line.now();
+  CallFrame frame{.kind = FrameKind::answer, .slot = index, .sequence = slot.sequence};
+  if (now.has(LineWord::exception)) frame.flags |= CallFrame::exception;
+  if (now.has(LineWord::not_now)) frame.flags |= CallFrame::late;
+  try {
+    IncomingCargo cargo;
+    if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo);
+    if (!cargo.descriptors.empty()) {
+      throw std::invalid_argument("kin: a descriptor can't go to another program");
+    }
+    for (const Handle& handle : cargo.handles) {
+      Object& object = handle.object();
+      if (object.kind != ObjectKind::hosted || HostedObject::of(object).server != server_) {
+        throw std::invalid_argument(
+            "kin: a queue, lock or other object that is not the manager's can't go to another "
+            "program");
+      }
+    }
+    for (const Handle& handle : cargo.handles) {
+      const HostedObject& hosted = HostedObject::of(handle.object());
+      Lent& one = lent_[{hosted.index, hosted.generation}];
+      if (one.times++ == 0) one.handle = handle;
+      frame.objects.push_back(
+          {.index = hosted.index, .generation = hosted.generation, .type = hosted.type});
+    }
+    frame.bytes = answer_in(line);
+    return write_frame(frame);
+  } catch (const std::exception&) {
+    return failure(index, slot.sequence, std::current_exception());
+  }
+}
+
+// Whether the call is withdrawn then: not if it is answered, or runs.
+bool Session::give_up(Slot& slot) {
+  CallLine& line = *slot.line->line;
+  while (true) {
+    const LineWord now = line.now();
+    if (now.state() != CallState::called && now.state() != CallState::parked) return false;
+    std::uint64_t before = now.bits();
+    if (!line.word.compare_exchange_strong(before,
+                                           LineWord(now.sequence(), CallState::idle).bits()))
+      continue;
+    // If killed here: the server sees that we are dead, and forgets the call.
+    if (now.state() == CallState::parked) {
+      tell_of_withdrawal(*slot.line, HostedObject::of(slot.object.object()));
+    }
+    slot.state = SlotState::idle;
+    return true;
+  }
+}
+
+std::vector<std::byte> Session::failure(std::uint32_t slot, std::uint32_t sequence,
+                                        std::exception_ptr exception) {
+  std::vector<std::byte> message;
+  give_exception(std::move(exception), nullptr, [&](std::span<const std::byte> bytes) {
+    message = write_frame({.kind = FrameKind::answer,
+                           .slot = slot,
+                           .sequence = sequence,
+                           .flags = CallFrame::exception,
+                           .bytes = bytes});
+  });
+  return message;
+}
+
+}  // namespace kin::detail
