@@ -171,6 +171,32 @@ class Package(unittest.TestCase):
         project = self.project("static-cmake", CMakeLists__txt=block_with("cmake", "find_package"))
         self.assertEqual(self.cmake(static, project), GREETING)
 
+    # ---- two programs
+
+    def test_two_programs_meet_at_a_manager(self):
+        """Each built by itself: with other flags, and where there is clang by another compiler."""
+        project = self.project("shop")
+        for file in ("shop.hpp", "shop_server.cpp", "shop_client.cpp"):
+            shutil.copy(ROOT / "tests/package" / file, project)
+        command = block_with("sh", "pkg-config")
+        other = next((name for name in ("clang++-16", "clang++") if shutil.which(name)), "g++")
+        self.assertIn("g++", command)
+        run(command.replace("hello", "shop_server"), cwd=project, PKG_CONFIG_PATH=self.shared.pkg_config_path)
+        run(command.replace("hello", "shop_client").replace("g++", f"{other} -O1", 1), cwd=project,
+            PKG_CONFIG_PATH=self.shared.pkg_config_path)
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(self.shared.libraries)}
+        with subprocess.Popen(["./shop_server"], cwd=project, env=environment, text=True,
+                              stdout=subprocess.PIPE) as server:
+            try:
+                address = server.stdout.readline().strip()
+                said = run(["./shop_client", address], cwd=project, LD_LIBRARY_PATH=str(self.shared.libraries))
+                self.assertEqual(said, "12 20\nso many there are not\n")
+                heard, _ = server.communicate(timeout=PATIENCE)
+                self.assertEqual(heard, 'four pears, said Grüße {"pears": 3, "plums": 7}\n')
+            finally:
+                server.kill()
+        self.assertEqual(server.returncode, 0)
+
     # ---- versions
 
     def test_pkg_config_tells_the_version(self):
