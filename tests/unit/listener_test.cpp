@@ -224,7 +224,8 @@ TEST_SUITE("listener") {
   TEST_CASE("of hundreds of silent clients 64 are kept, the youngest, and others are let in") {
     const Warnings warnings;
     const unit::Frame frame;
-    const Listener<int> listener({.address = "", .authkey = key, .backlog = 1000});
+    const Listener<int> listener(
+        {.address = "", .authkey = key, .backlog = 1000, .handshake_limit = 60s});
     const int before = support::open_descriptors();
     {
       std::vector<Stranger> silent;
