@@ -188,7 +188,7 @@ class Nursery::Watch {
 
   void kill_the_cancelled() {
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      Seat& seat = pool_.seats()[i];
+      const Seat& seat = pool_.seats()[i];
       TaskSlot* task = seat.current.load();
       if (!workers_[i] || task == nullptr) continue;
       const TaskWord word = task->now();

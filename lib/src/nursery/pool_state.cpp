@@ -147,7 +147,7 @@ bool end_task_if(PoolMemory& memory, TaskSlot& slot, std::uint32_t generation, T
 }
 
 void end_tasks_if(PoolMemory& memory, TaskState to, FunctionRef<bool(TaskWord)> may_end) {
-  PoolState& pool = memory.state();
+  const PoolState& pool = memory.state();
   for (std::size_t block = 0; block < pool.block_count.load(); ++block) {
     for (TaskSlot& slot : pool.slots(block)) {
       end_task_if(memory, slot, slot.now().generation(), to, may_end);

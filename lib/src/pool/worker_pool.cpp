@@ -293,7 +293,7 @@ void WorkerPool::look_at_all() {
   for (std::size_t block = 0; block < state().block_count.load(); ++block) {
     for (const TaskSlot& slot : state().slots(block)) {
       const TaskWord now = slot.now();
-      if (!now.is_over() || !(all_are_dead || slot.untold.load() == now.generation())) continue;
+      if (!now.is_over() || (!all_are_dead && slot.untold.load() != now.generation())) continue;
       call_observers(slot);
     }
   }

@@ -32,7 +32,7 @@ namespace {
 std::string_view checked_name(std::string_view name) {
   const std::string_view bare = name.starts_with('/') ? name.substr(1) : name;
   if (bare.empty() || bare.size() > longest_name || bare == "." || bare == ".." ||
-      bare.find('/') != bare.npos || bare.find('\0') != bare.npos) {
+      bare.find('/') != std::string_view::npos || bare.find('\0') != std::string_view::npos) {
     throw std::invalid_argument(
         "kin: a name of shared memory has 1 to 255 bytes, and no '/' and no zero among them");
   }
