@@ -5,8 +5,8 @@
 #include "frame.hpp"
 
 #include "outside/call_frame.hpp"
-#include "outsider_path.hpp"
 #include "support/outside_account.hpp"
+#include "unit/outsider_path.hpp"
 
 #include <kin/error.hpp>
 #include <kin/listener.hpp>

@@ -94,8 +94,10 @@ class Manager {
                                 .outside = {},
                                 .connection = detail::connect_to_manager(address, options)}));
   }
-  [[nodiscard]] static Manager connect(const std::string& address, const std::string& authkey) {
-    return connect(address, ClientOptions{.authkey = authkey});
+  // A template, as g++ 12 would take {.authkey = …} for a string as well.
+  template <std::convertible_to<std::string> Text>
+  [[nodiscard]] static Manager connect(const std::string& address, Text&& authkey) {
+    return connect(address, ClientOptions{.authkey = std::forward<Text>(authkey)});
   }
   /// Where other programs find it, with the port or the name that was chosen; empty if nowhere.
   [[nodiscard]] std::string address() const { return engine().address(); }

@@ -328,6 +328,8 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
     auto arguments = std::make_shared<std::tuple<As...>>(std::move(parts.arguments));
     call.park([arguments](HostedCall& again) { return attempt(again, *arguments); },
               [&object, client, arguments] {
+                static_cast<void>(object);  // used only where F::withdraw() is
+                static_cast<void>(client);
                 if constexpr (requires(As&... each) { F::withdraw(object, client, each...); }) {
                   std::apply([&](As&... each) { F::withdraw(object, client, each...); },
                              *arguments);
