@@ -8,11 +8,13 @@
 #include "rounds.hpp"
 #include "table.hpp"
 
+#include <kin/expose.hpp>
 #include <kin/manager.hpp>
 #include <kin/process.hpp>
 #include <kin/unique_fd.hpp>
 
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -139,6 +141,33 @@ std::string time_text(double nanoseconds) {
                               : Table::number("%.1f us", nanoseconds / 1000);
 }
 
+// ---- another program: this one, started anew
+
+constexpr const char* key = "of the bench";
+const bool values_are_exposed = kin::expose<kin::managed::Value<int>>();
+
+int run_as_outsider(const std::string& address, int count) {
+  const kin::Manager manager = kin::Manager::connect(address, key);
+  const auto number = manager.find<kin::managed::Value<int>>("number");
+  number.fetch_add(1);
+  const double begin = bench::now();
+  for (int i = 0; i < count; ++i) number.fetch_add(1);
+  std::printf("%f\n", (bench::now() - begin) / count);
+  return 0;
+}
+
+double time_outsider(const std::string& address, int count) {
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  const std::string command =
+      "'" + program + "' --outsider '" + address + "' " + std::to_string(count);
+  std::FILE* const said = ::popen(command.c_str(), "r");
+  if (said == nullptr) throw std::runtime_error("popen");
+  double each = 0;
+  const bool is_there = std::fscanf(said, "%lf", &each) == 1;
+  if (::pclose(said) != 0 || !is_there) throw std::runtime_error("the other program failed");
+  return each;
+}
+
 /// Nanoseconds for each of so many, in a process of its own.
 double each(int count, const std::function<void()>& operation) {
   return bench::time_together(bench::Placement::anywhere, {[&] {
@@ -149,11 +178,15 @@ double each(int count, const std::function<void()>& operation) {
 
 }  // namespace
 
-int main() {
+int main(int argument_count, char** arguments) {
+  if (argument_count == 4 && std::string_view(arguments[1]) == "--outsider") {
+    return run_as_outsider(arguments[2], std::atoi(arguments[3]));
+  }
   Table table("Managers: a dictionary of int by short text, one get or set");
-  const kin::Manager manager;
+  const kin::Manager manager({.address = "127.0.0.1:0", .authkey = key});
   const auto counts = manager.dict<std::string, int>({{"a", 1}});
   const auto number = manager.value<int>(1);
+  manager.publish("number", number);
   const Redis redis;
   const bool has_redis = redis.answers();
 
@@ -223,7 +256,9 @@ int main() {
                 }) /
            per_batch;
   }};
-  bench::take_turns(5, {&bare, &bare_call, &one, &four, &batches, &redis_one, &redis_batches});
+  bench::Contestant outside{[&] { return time_outsider(manager.address(), 3000); }};
+  bench::take_turns(
+      5, {&bare, &bare_call, &one, &four, &batches, &redis_one, &redis_batches, &outside});
   const double pythons = bench::run_python(python, "2000");
 
   const auto add = [&](const std::string& figure, double measured, const std::string& peer,
@@ -245,6 +280,10 @@ int main() {
   add("get or set, one client", one.best, "Redis, Unix socket", redis_one.best, 20);
   add("in batches of 100", batches.best, "Redis, pipelines of 100", redis_batches.best, 3);
   add("get or set, four clients, for all", four.best, "one client", one.best, 0.4);
+  table.add({.figure = "a call from another program, TCP",
+             .measured = time_text(outside.best),
+             .peer = "Python's manager, one get or set " + time_text(pythons),
+             .ratio = pythons / outside.best});
   if (!has_redis) table.note("there is no redis-server here");
   return table.print();
 }
