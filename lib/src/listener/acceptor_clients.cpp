@@ -19,7 +19,6 @@
 #include <utility>
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -40,8 +39,7 @@ void Acceptor::State::add_client(UniqueFd socket, std::string peer) {
     finished.push_back(std::move(outcome));
     return;
   }
-  const int on = 1;
-  if (!is_unix) ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (!is_unix) set_up_tcp(socket.get());
   Handshake::Terms terms{.role = Handshake::Role::listener,
                          .key = options.authkey,
                          .layout = layout,
@@ -73,6 +71,8 @@ bool Acceptor::State::drop_oldest(std::vector<Dropped>& dropped, const char* why
 }
 
 void Acceptor::State::take_clients(std::vector<Dropped>& dropped) {
+  // They wait in the kernel's backlog meanwhile.
+  if (finished.size() >= most_pending) return;
   // As many as may wait, so that a crowd does not keep this thread here.
   for (std::size_t i = 0; i < most_pending; ++i) {
     SocketAddress from;

@@ -8,6 +8,7 @@
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 #include "listener/address.hpp"
+#include "listener/listening_socket.hpp"
 #include "listener/meeting.hpp"
 #include "listener/pending.hpp"
 #include "waiting/futex.hpp"
@@ -23,7 +24,6 @@
 #include <string_view>
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -91,10 +91,7 @@ UniqueFd connect_socket(const NetworkAddress& address, Deadline deadline) {
     error = address.is_unix() ? connect_unix(socket.get(), to, deadline)
                               : connect_tcp(socket.get(), to, deadline);
     if (error != 0) continue;
-    const int on = 1;
-    if (!address.is_unix()) {
-      ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
+    if (!address.is_unix()) set_up_tcp(socket.get());
     return socket;
   }
   if (error == ETIMEDOUT && deadline.has_passed()) complain_late(address.text, "was not reached");

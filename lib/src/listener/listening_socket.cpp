@@ -19,6 +19,8 @@
 #include <filesystem>
 #include <utility>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,6 +114,19 @@ std::string new_abstract_name() {
     name += digits[std::to_integer<unsigned>(each & std::byte{15})];
   }
   return name;
+}
+
+// See tcp(7). Where an option can't be had the connection works without.
+void set_up_tcp(int socket) noexcept {
+  const auto set = [&](int level, int option, int value) {
+    ::setsockopt(socket, level, option, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 10);  // seconds
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 25'000);  // milliseconds
 }
 
 }  // namespace kin::detail

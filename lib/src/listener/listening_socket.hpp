@@ -30,6 +30,10 @@ struct ListeningSocket {
 ListeningSocket listen_at(const NetworkAddress& address, std::span<const SocketAddress> places,
                           int backlog);
 
+/// A connection over TCP: what is sent goes at once, and a peer that vanishes without a word, as when its machine
+/// loses power, is taken for gone within half a minute.
+void set_up_tcp(int socket) noexcept;
+
 /// A name for an abstract socket that nobody else has.
 std::string new_abstract_name();
 
