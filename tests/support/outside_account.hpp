@@ -4,8 +4,10 @@
 #include <kin/expose.hpp>
 #include <kin/manager.hpp>
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 /// What a manager and the programs that come from outside have in common: a header, as it would be in life.
@@ -36,13 +38,20 @@ inline int double_balance(Account& account, int times) {
   return account.balance();
 }
 
+/// Keeps the server busy.
+inline void dawdle(Account& account, int milliseconds) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  account.deposit(1);
+}
+
 using Words = kin::managed::List<std::string>;
 using Counts = kin::managed::Dict<std::string, int>;
 
 inline bool expose_all() {
   using kin::managed::Queue;
   return kin::expose<Account, kin::constructor<int>, &Account::deposit, &Account::withdraw,
-                     &Account::balance, &Account::set_owner, &Account::owner, &double_balance>() &&
+                     &Account::balance, &Account::set_owner, &Account::owner, &double_balance,
+                     &dawdle>() &&
          kin::expose<Words>() && kin::expose<Counts>() &&
          kin::expose<kin::managed::Dict<std::string, Words>>() &&
          kin::expose<kin::managed::Set<int>>() && kin::expose<kin::managed::NameSpace>() &&

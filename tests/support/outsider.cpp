@@ -186,6 +186,27 @@ const std::map<std::string, std::function<void(const kin::Manager&)>> deeds{
     {"methods", call_methods},
     {"ready types", use_ready_types},
     {"too much", ask_for_too_much},
+    {"killed in a long call",
+     [](const kin::Manager& manager) {
+       const auto account = manager.find<kin::Proxy<Account>>("account");
+       kin::Process victim([account] { account.apply(outside::dawdle, 700); });
+       victim.start();
+       victim.join_for(100ms);
+       victim.kill();
+       victim.join();
+       // The next ones have its line.
+       for (int i = 0; i < 20; ++i) {
+         kin::Process other([account] { static_cast<void>(account.call(&Account::balance)); });
+         other.start();
+         other.join();
+         REQUIRE(other.exit_code() == 0);
+       }
+     }},
+    {"take a task",
+     [](const kin::Manager& manager) {
+       say(std::to_string(manager.find<kin::managed::JoinableQueue<int>>("tasks").get()));
+       wait_to_be_killed();
+     }},
     {"large arguments",
      [](const kin::Manager& manager) {
        const auto account = manager.find<kin::Proxy<Account>>("account");

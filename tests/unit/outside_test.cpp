@@ -200,6 +200,38 @@ TEST_SUITE("outside") {
     CHECK(other.line() == "two");
   }
 
+  TEST_CASE("one of its processes that is killed in a call takes no other along") {
+    const Frame frame;
+    const kin::Manager manager(open_to_all());
+    const auto account = manager.make<Account>(1);
+    manager.publish("account", account);
+    Outsider outsider(manager.address(), "killed in a long call");
+    CHECK(outsider.last_line() == "ok");
+    CHECK(account.call(&Account::balance) == 2);
+  }
+
+  // Whether it had told that it read the item is a matter of milliseconds.
+  TEST_CASE("what it was handed is taken back in its name, or counts as lost") {
+    const Frame frame;
+    const kin::Manager manager(open_to_all());
+    const auto tasks = manager.joinable_queue<int>();
+    manager.publish("tasks", tasks);
+    for (int round = 0; round < 8; ++round) {
+      tasks.put(round);
+      Outsider outsider(manager.address(), "take a task");
+      CHECK(outsider.line() == std::to_string(round));
+      outsider.kill();
+      CHECK(eventually([&] { return manager.statistics().clients == 1; }));
+      if (const auto item = tasks.try_get()) {
+        CHECK(item == round);
+        tasks.task_done();
+        CHECK(tasks.join_for(patience));
+      } else {
+        CHECK_THROWS_AS(static_cast<void>(tasks.join_for(patience)), kin::OwnerDied);
+      }
+    }
+  }
+
   TEST_CASE("references from outside are counted") {
     const Frame frame;
     const kin::Manager manager(open_to_all());

@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace kin::detail {
 
@@ -78,7 +80,21 @@ std::uint64_t Server::add_outsider(std::uint64_t session) {
 }
 
 void Server::bury_outsider(std::uint64_t outsider) {
-  if (outsiders_.erase(outsider) != 0) tell_objects(outsider);
+  if (outsiders_.erase(outsider) == 0) return;
+  // What it waits for its session withdraws; but not what goes on, as a condition's wait does at its lock.
+  for (const auto& entry : entries_) {
+    if (parked_ == 0) break;
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> over;
+    forget_parked(*entry, [&](const Parked& one) {
+      const bool is_its = one.has_begun && state_.line(one.line).outsider.load() == outsider;
+      if (is_its) over.emplace_back(one.line, one.sequence);
+      return is_its;
+    });
+    for (const auto& [line, sequence] : over) {
+      answer(state_, state_.line(line), sequence, {}, {}, LineWord::not_now);
+    }
+  }
+  tell_objects(outsider);
 }
 
 void Server::take_back(std::uint32_t index) {
@@ -123,7 +139,10 @@ void Server::take_back(const CallLine& line, const Book& book) {
         word.has(LineWord::in_block)
             ? std::span<const std::byte>(line.block.address(), line.length.load())
             : std::span<const std::byte>(line.result.data(), word.length());
-    TakingBack call(entry->object->address(), result, cargo, line.owner.load());
+    // It was handed out in the outsider's name, where a session called for one.
+    const std::uint64_t outsider = line.outsider.load();
+    TakingBack call(entry->object->address(), result, cargo,
+                    outsider != 0 ? outsider : line.owner.load());
     book.take_back(call);
   } catch (const std::exception& error) {
     log(LogLevel::error, std::string("a manager could not take back what it had handed to a client "

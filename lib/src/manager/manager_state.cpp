@@ -96,6 +96,7 @@ std::uint32_t take_line(ManagerState& manager) {
 std::shared_ptr<Claim> make_hosted(ManagerState& manager, std::uint32_t index,
                                    std::uint32_t generation, std::uint64_t type,
                                    std::uint64_t outside) {
+  if (index >= ManagerState::most_blocks * DropBlock::size) throw std::bad_alloc();
   auto& block = manager.drop_blocks[index / DropBlock::size];
   if (!block) Heap::allocate_into(block, sizeof(DropBlock));
   return make_object(ObjectKind::hosted, sizeof(HostedObject), [&](Object& object) {

@@ -77,6 +77,12 @@ struct HostedObject : Object {
   }
 };
 
+/// Who calls through a session has a number above all stamps of processes.
+inline constexpr std::uint64_t first_outsider = std::uint64_t{1} << 63;
+[[nodiscard]] constexpr bool is_outsider(std::uint64_t client) noexcept {
+  return client >= first_outsider;
+}
+
 /// What a request begins with; the bytes of the call follow.
 struct RequestHead {
   HostedCode code;  // null: the call was withdrawn while it was parked

@@ -122,9 +122,6 @@ class Server {
   void end(Entry& entry);
   void end_all();
 
-  // Above all stamps of processes.
-  static constexpr std::uint64_t first_outsider = std::uint64_t{1} << 63;
-
   ManagerState& state_;
   Stamp stamp_;
   LoadedImages images_;

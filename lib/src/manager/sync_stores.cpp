@@ -6,6 +6,7 @@
 #include <kin/detail/sync_stores.hpp>
 
 #include "base/thread_id.hpp"
+#include "manager/manager_state.hpp"
 #include "memory/process_table.hpp"
 
 #include <kin/detail/managed_queue.hpp>
@@ -18,7 +19,9 @@
 namespace kin::detail {
 
 std::int32_t calling_thread() noexcept { return thread_id(); }
-pid_t pid_of_client(std::uint64_t process) noexcept { return pid_of(process); }
+pid_t pid_of_client(std::uint64_t process) noexcept {
+  return is_outsider(process) ? 0 : pid_of(process);
+}
 
 void complain_lost_items(const std::vector<pid_t>& dead, std::size_t items) {
   std::string text =

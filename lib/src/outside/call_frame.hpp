@@ -29,6 +29,9 @@ struct ObjectRef {
   std::uint64_t type;
 };
 
+/// Each is a line of the manager's, of which there are so many for all of its clients.
+inline constexpr std::uint32_t most_slots = 16384;
+
 enum class FrameKind : std::uint32_t {
   call,    // relay: make this call
   answer,  // session: it was made

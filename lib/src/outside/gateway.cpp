@@ -29,6 +29,9 @@ namespace {
 constexpr char listens = 'a';
 constexpr char failed = 'f';
 
+// Each is a process, and two descriptors here.
+constexpr std::size_t most_sessions = 400;
+
 // For a process that is to keep nothing else.
 std::vector<End> ends_of(const Connection<std::string>& connection) {
   EndsNoted noted;
@@ -120,16 +123,30 @@ void Gateway::live(const ManagerMemory& inherited, const ListenerOptions& option
   const auto is_over = [&] { return is_gone(server) || maker.poll(); };
   while (!is_over()) {
     wait_for_either(acceptor->fileno(), maker.fileno());
-    std::erase_if(sessions, [](Process& one) { return one.join_for(std::chrono::seconds(0)); });
     try {
+      std::erase_if(sessions, [](Process& one) { return one.join_for(std::chrono::seconds(0)); });
       const std::optional<End> connection = acceptor->accept(Deadline::passed());
       if (!connection) continue;
-      sessions.emplace_back(ProcessOptions{.name = name_ + "-session-" + std::to_string(++number)},
-                            [&memory, connection] { run_session(memory, *connection); });
-      sessions.back().start();
+      if (sessions.size() >= most_sessions) {
+        connection->close();
+        throw Error("there are " + std::to_string(most_sessions) + " already");
+      }
+      Process session(ProcessOptions{.name = name_ + "-session-" + std::to_string(++number)},
+                      [&memory, connection] { run_session(memory, *connection); });
+      try {
+        session.start();
+      } catch (...) {
+        connection->close();
+        throw;
+      }
       connection->close();
+      sessions.push_back(std::move(session));
+    } catch (const SystemError& error) {
+      log(LogLevel::warning, name_ + " let a client from outside not in: " + error.what());
+      // No descriptor or no process is left: others have to end first.
+      static_cast<void>(maker.poll_for(std::chrono::nanoseconds(slice_nanoseconds)));
     } catch (const std::exception& error) {
-      // Who did not know the key, or spoke of something else. Or there can be no process.
+      // Who did not know the key, or spoke of something else.
       log(LogLevel::warning, name_ + " let a client from outside not in: " + error.what());
     }
   }

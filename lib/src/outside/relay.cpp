@@ -41,17 +41,32 @@ void Relay::run() {
   try {
     look_around();
     while (true) {
-      if (!get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_))) {
-        look_around();
-        continue;
+      bool has_come = false;
+      std::exception_ptr no_cargo;
+      try {
+        has_come = get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_));
+      } catch (const QueueShutDown&) {
+        throw;
+      } catch (const std::exception&) {
+        // There is no room here for a descriptor, say: that call's affair, which is taken without.
+        no_cargo = std::current_exception();
+        cargo_.clear();
+        has_come = try_get(*state_.requests, read, nullptr, no_line, Deadline::never());
+        if (!has_come) throw;
       }
-      forward(head, request_);
+      if (!has_come) {
+        look_around();
+      } else if (!no_cargo) {
+        forward(head, request_);
+      } else if (head.code != nullptr) {
+        fail(head, no_cargo);
+      }
       cargo_.clear();
       if (Deadline::now() >= next_look_) look_around();
     }
   } catch (const QueueShutDown&) {
     // By its maker, or by the reader when the connection was lost.
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     lose(error.what());
   }
   try {
@@ -109,6 +124,7 @@ CallFrame Relay::translate(const RequestHead& head, std::span<std::byte> argumen
   if (!cargo_.descriptors.empty()) {
     throw std::invalid_argument("kin: a descriptor can't go to another program's manager");
   }
+  if (head.line >= most_slots) throw std::bad_alloc();
   CallFrame frame{.kind = FrameKind::call,
                   .slot = head.line,
                   .sequence = head.sequence,
@@ -119,6 +135,9 @@ CallFrame Relay::translate(const RequestHead& head, std::span<std::byte> argumen
   frame.number = exposed_.number_for(head.code, arguments);
   const std::lock_guard lock(mutex_);
   const StandIn& target = stand_ins_.at(head.index);
+  if (target.generation != head.generation) {
+    throw std::logic_error("kin: the manager holds no such object any more");
+  }
   frame.object = target.object;
   for (const Handle& handle : cargo_.handles) {
     Object& object = handle.object();
@@ -180,7 +199,10 @@ void Relay::bury_the_dead(std::vector<CallFrame>& news) {
       const LineWord word = line.now();
       slot.floor = word.sequence();
       if (slot.state != SlotState::idle) {
-        const bool was_read = slot.state == SlotState::answered && word.state() == CallState::idle;
+        // It may have begun with the next one.
+        const bool is_unread =
+            word.sequence() == slot.sequence && word.state() == CallState::answered;
+        const bool was_read = slot.state == SlotState::answered && !is_unread;
         news.push_back({.kind = FrameKind::over,
                         .slot = index,
                         .sequence = slot.sequence,
@@ -269,12 +291,18 @@ void Relay::take_answer(const CallFrame& frame) {
   if (frame.has(CallFrame::exception)) flags |= LineWord::exception;
   if (frame.has(CallFrame::late)) flags |= LineWord::not_now;
   slot->state = SlotState::answered;
+  std::size_t known = 0;
   try {
     std::vector<Handle> handles;
-    for (const ObjectRef& object : frame.objects) handles.push_back(stand_in_for(object));
+    handles.reserve(frame.objects.size());
+    for (; known < frame.objects.size(); ++known) {
+      handles.push_back(stand_in_for(frame.objects[known]));
+    }
     answer(state_, line, frame.sequence, frame.bytes, {.handles = handles, .descriptors = {}},
            flags);
   } catch (...) {
+    unwanted_.insert(unwanted_.end(), frame.objects.begin() + static_cast<std::ptrdiff_t>(known),
+                     frame.objects.end());
     give_exception(std::current_exception(), "the call's result",
                    [&](std::span<const std::byte> bytes) {
                      answer(state_, line, frame.sequence, bytes, {}, LineWord::exception);

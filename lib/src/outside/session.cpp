@@ -18,13 +18,6 @@
 #include <thread>
 
 namespace kin::detail {
-namespace {
-
-// Each is a line, of which there are so many for all clients.
-constexpr std::uint32_t most_slots = 16384;
-
-}  // namespace
-
 Session::Session(Handle root, End connection)
     : root_handle_(std::move(root)),
       root_(root_handle_),
@@ -100,12 +93,15 @@ void Session::make_call(const CallFrame& frame, Slot& slot) {
   std::vector<Handle> handles;
   for (const ObjectRef& one : frame.objects) handles.push_back(lent(one));
 
+  if (!slot.line && !spare_.empty()) {
+    slot.line = std::move(spare_.back());
+    spare_.pop_back();
+  }
   if (!slot.line) slot.line = make_line(hosted);
   CallLine& line = *slot.line->line;
   line.outsider.store(outsider_for(frame.outsider));
   line.bell_line.store(bell_line_->index);
   slot.object = object;
-  slot.is_unwanted = false;
   slot.limit = frame.limit == 0 ? Deadline::never()
                                 : Deadline::after(std::chrono::milliseconds(frame.limit));
   const std::uint32_t flags = RequestHead::may_be_withdrawn |
@@ -134,9 +130,11 @@ const Handle& Session::lent(const ObjectRef& object) const {
 }
 
 std::uint64_t Session::outsider_for(std::uint32_t number) {
-  const auto [at, is_new] = outsiders_.try_emplace(number, 0);
-  if (is_new) at->second = root_.call(&HostRoot::add_outsider, this_process());
-  return at->second;
+  const auto found = outsiders_.find(number);
+  if (found != outsiders_.end()) return found->second;
+  const std::uint64_t outsider = root_.call(&HostRoot::add_outsider, this_process());
+  outsiders_.emplace(number, outsider);
+  return outsider;
 }
 
 void Session::end_call(const CallFrame& frame) {
@@ -144,9 +142,18 @@ void Session::end_call(const CallFrame& frame) {
   Slot& slot = slots_[frame.slot];
   if (slot.sequence != frame.sequence) return;
   if (slot.state == SlotState::waiting) {
-    // Nobody will read it. What waits is withdrawn; what runs is taken back when it is over.
-    slot.is_unwanted = true;
-    static_cast<void>(give_up(slot));
+    // Nobody will read it. What waits is withdrawn. What runs is over behind a call of ours, and taken back;
+    // unless it goes on, as a condition's wait does at its lock: then its line is aside until it is, as the
+    // slot may have another call at once.
+    if (give_up(slot)) return;
+    root_.call(&HostRoot::take_back, slot.line->index);
+    if (slot.line->line->now().state() == CallState::answered) {
+      settle(*slot.line->line);
+      slot.state = SlotState::idle;
+    } else if (!give_up(slot)) {
+      aside_.push_back(std::move(slot));
+      slot = Slot{};
+    }
   } else if (slot.state == SlotState::sent) {
     if (frame.has(CallFrame::unread)) {
       settle_unread(slot);
@@ -200,26 +207,28 @@ void Session::wait_for_answers() {
 // What is there to be sent; and when the next limit is over.
 std::int64_t Session::collect(std::vector<std::vector<std::byte>>& messages) {
   std::int64_t next_limit = Deadline::never().nanoseconds();
+  std::erase_if(aside_, [&](Slot& slot) {
+    if (slot.line->line->now().state() == CallState::answered) {
+      settle_unread(slot);
+    } else if (!give_up(slot)) {
+      return false;  // it runs; we are told when it is over
+    }
+    spare_.push_back(std::move(slot.line));
+    return true;
+  });
   for (std::uint32_t index = 0; index < slots_.size(); ++index) {
     Slot& slot = slots_[index];
     if (slot.state != SlotState::waiting) continue;
     if (slot.line->line->now().state() == CallState::answered) {
-      if (slot.is_unwanted) {
-        settle_unread(slot);
-        slot.state = SlotState::idle;
-      } else {
-        messages.push_back(read_answer(index, slot));
-        slot.state = SlotState::sent;
-      }
-    } else if (slot.is_unwanted || slot.limit.has_passed()) {
-      const bool is_wanted = !slot.is_unwanted;
+      messages.push_back(read_answer(index, slot));
+      slot.state = SlotState::sent;
+      slot.object = Handle();
+    } else if (slot.limit.has_passed()) {
       if (!give_up(slot)) continue;  // it runs; we are told when it is over
-      if (is_wanted) {
-        messages.push_back(write_frame({.kind = FrameKind::answer,
-                                        .slot = index,
-                                        .sequence = slot.sequence,
-                                        .flags = CallFrame::late}));
-      }
+      messages.push_back(write_frame({.kind = FrameKind::answer,
+                                      .slot = index,
+                                      .sequence = slot.sequence,
+                                      .flags = CallFrame::late}));
     } else {
       next_limit = std::min(next_limit, slot.limit.nanoseconds());
     }
@@ -276,6 +285,7 @@ bool Session::give_up(Slot& slot) {
       tell_of_withdrawal(*slot.line, HostedObject::of(slot.object.object()));
     }
     slot.state = SlotState::idle;
+    slot.object = Handle();
     return true;
   }
 }

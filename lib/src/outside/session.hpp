@@ -41,7 +41,6 @@ class Session {
   struct Slot {
     std::unique_ptr<ThreadLine> line;
     SlotState state = SlotState::idle;
-    bool is_unwanted = false;
     std::uint32_t sequence = 0;  // of the other side's
     Deadline limit = Deadline::never();
     Handle object;
@@ -79,6 +78,8 @@ class Session {
 
   std::mutex mutex_;  // of what follows
   std::vector<Slot> slots_;
+  std::vector<Slot> aside_;                         // with calls that nobody waits for any more
+  std::vector<std::unique_ptr<ThreadLine>> spare_;  // of such that are over
   std::map<std::pair<std::uint32_t, std::uint32_t>, Lent> lent_;
   std::map<std::uint32_t, std::uint64_t> outsiders_;
 };
