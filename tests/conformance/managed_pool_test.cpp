@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // A pool in a manager's server, against the rows with an M of CPython's _TestPool, and TestSyncManagerTypes'
-// test_pool. The server cuts maps into chunks as it likes.
+// test_pool.
 //
 //   test_map_async_callbacks: no function of a client's is called in the server, and there are no callbacks:
 //     whoever wants to know waits for the result, which may be sent
 //
 // Fails when:
 //   PoolStore's close() does nothing: test_enter, test_map_no_failfast
+//   StartMap does not hand on the chunk size: test_map
 
 #include "trial.hpp"
 
@@ -101,13 +102,19 @@ TEST_SUITE("managed_pool") {
     const kin::Manager manager;
     const auto pool = manager.pool(4);
     CHECK(pool.map(square, numbers(10)) == squares(10));
-    CHECK(pool.map(square, std::views::iota(0, 100)) == squares(100));
+    CHECK(pool.map({.chunk_size = 20}, square, numbers(100)) == squares(100));
+    // One chunk is one task, and each task has a worker to itself.
+    const auto fresh = manager.pool({.processes = 2, .max_tasks_per_child = 1});
+    const auto pids = fresh.map(
+        {.chunk_size = 100}, [](int) { return ::getpid(); }, numbers(100));
+    CHECK(std::ranges::count(pids, pids.front()) == 100);
   }
 
   TEST_CASE_FIXTURE(Trial, "test_starmap") {
     const kin::Manager manager;
     const auto pool = manager.pool(4);
     CHECK(pool.starmap(multiply, pairs(10)) == squares(10));
+    CHECK(pool.starmap({.chunk_size = 20}, multiply, pairs(100)) == squares(100));
     CHECK(pool.starmap_async(multiply, pairs(100)).get_for(patience) == squares(100));
   }
 
@@ -152,12 +159,18 @@ TEST_SUITE("managed_pool") {
     for (int i = 0; i < 1000; ++i) REQUIRE(results.next() == square(i));
     CHECK_FALSE(results.next());
     CHECK_FALSE(results.next());
+    const auto chunked = pool.imap({.chunk_size = 100}, square, numbers(1000));
+    for (int i = 0; i < 1000; ++i) REQUIRE(chunked.next() == square(i));
+    CHECK_FALSE(chunked.next());
   }
 
   TEST_CASE_FIXTURE(Trial, "test_imap_unordered") {
     const kin::Manager manager;
     const auto pool = manager.pool(4);
     auto results = all_of(pool.imap_unordered(square, numbers(1000)));
+    std::ranges::sort(results);
+    CHECK(results == squares(1000));
+    results = all_of(pool.imap_unordered({.chunk_size = 100}, square, numbers(1000)));
     std::ranges::sort(results);
     CHECK(results == squares(1000));
   }
@@ -180,7 +193,13 @@ TEST_SUITE("managed_pool") {
     CHECK(pool.worker_pids().empty());
   }
 
-  // And test_map_chunksize: there is nothing to wait for.
+  TEST_CASE_FIXTURE(Trial, "test_map_chunksize") {
+    const kin::Manager manager;
+    const auto pool = manager.pool(4);
+    const std::vector<int> nothing;
+    CHECK(pool.map_async({.chunk_size = 1}, square, nothing).get_for(patience) == nothing);
+  }
+
   TEST_CASE_FIXTURE(Trial, "test_empty_iterable") {
     const kin::Manager manager;
     const auto pool = manager.pool(1);

@@ -151,6 +151,39 @@ TEST_SUITE("managed pool") {
     CHECK_THROWS_AS(static_cast<void>(manager.pool(0)), std::invalid_argument);
   }
 
+  TEST_CASE("the items of a chunk go to one worker, each with a result of its own") {
+    const Frame frame;
+    const kin::Manager manager;
+    // Each task has a worker to itself.
+    const auto pool = manager.pool({.processes = 2, .max_tasks_per_child = 1});
+    const auto who = [](int number) {
+      if (number == 4) throw std::domain_error("four");
+      return ::getpid();
+    };
+    const auto results = pool.imap({.chunk_size = 3}, who, std::views::iota(0, 7));
+    std::vector<pid_t> pids;
+    for (int i = 0; i < 4; ++i) pids.push_back(results.next().value());
+    CHECK_THROWS_AS(results.next(), std::domain_error);
+    for (int i = 0; i < 2; ++i) pids.push_back(results.next().value());
+    CHECK_FALSE(results.next());
+    CHECK(std::set<pid_t>(pids.begin(), pids.begin() + 3).size() == 1);
+    CHECK(std::set<pid_t>(pids.begin() + 3, pids.begin() + 5).size() == 1);
+    CHECK(std::set<pid_t>(pids.begin(), pids.end()).size() == 3);
+
+    std::multiset<int> any;
+    for (const int one : pool.imap_unordered({.chunk_size = 3}, square, std::views::iota(0, 7))) {
+      any.insert(one);
+    }
+    CHECK(any == std::multiset<int>{0, 1, 4, 9, 16, 25, 36});
+    const auto die = [](int) -> int { return std::raise(SIGKILL); };
+    const auto dead = pool.imap({.chunk_size = 3}, die, std::views::iota(0, 3));
+    CHECK_THROWS_AS(dead.next(), kin::WorkerDied);  // the one outcome of the chunk
+    CHECK_FALSE(dead.next());
+    CHECK_THROWS_AS(pool.map({.chunk_size = 0}, square, std::vector{1}), std::invalid_argument);
+    CHECK_THROWS_AS(static_cast<void>(pool.imap({.chunk_size = -1}, square, std::vector{1})),
+                    std::invalid_argument);
+  }
+
   TEST_CASE("a pool that is closed does what it was given, and can be joined") {
     const Frame frame;
     const kin::Manager manager;

@@ -109,12 +109,15 @@ class Results : public Proxy<detail::ResultsStore<R>> {
 
 /// How a manager's Pool differs from the usual; as kin::PoolOptions. A name is shown in messages.
 using PoolOptions = detail::ManagedPoolOptions;
+/// How a map of a manager's Pool differs from the usual; as kin::MapOptions.
+using MapOptions = detail::ManagedMapOptions;
 
 /// A pool of workers that belongs to a manager's server: every client can give it tasks.
 ///
 ///     auto pool = manager.pool(4);
 ///     int nine = pool.apply(square, 3);
 ///     std::vector<int> all = pool.map(square, std::views::iota(0, 100));
+///     std::vector<int> same = pool.map({.chunk_size = 20}, square, std::views::iota(0, 100));
 ///     kin::managed::AsyncResult<int> later = pool.apply_async(square, 7);  // may itself be sent
 ///
 /// What travels is what a kin::Pool takes; it goes through the server, once more than to a pool of one's own.
@@ -156,14 +159,22 @@ class Pool : public Proxy<detail::PoolStore> {
   auto map(const F& function, R&& items) const {
     return map_async(function, std::forward<R>(items)).get();
   }
+  template <typename F, std::ranges::input_range R>
+  auto map(const MapOptions& options, const F& function, R&& items) const {
+    return map_async(options, function, std::forward<R>(items)).get();
+  }
   template <typename F, typename T>
   auto map(const F& function, std::initializer_list<T> items) const {
     return map_async(function, items).get();
   }
   template <typename F, std::ranges::input_range R>
   auto map_async(const F& function, R&& items) const {
+    return map_async(MapOptions{}, function, std::forward<R>(items));
+  }
+  template <typename F, std::ranges::input_range R>
+  auto map_async(const MapOptions& options, const F& function, R&& items) const {
     return AsyncResult<detail::ListOf<ResultOfItem<false, F, R>>>(
-        start<detail::StartMap<false>>(function, items));
+        start<detail::StartMap<false>>(options, function, items));
   }
   /// As map(), where each item is a tuple of the function's arguments.
   template <typename F, std::ranges::input_range R>
@@ -171,19 +182,38 @@ class Pool : public Proxy<detail::PoolStore> {
     return starmap_async(function, std::forward<R>(items)).get();
   }
   template <typename F, std::ranges::input_range R>
-  auto starmap_async(const F& function, R&& items) const {
-    return AsyncResult<detail::ListOf<ResultOfItem<true, F, R>>>(
-        start<detail::StartMap<true>>(function, items));
+  auto starmap(const MapOptions& options, const F& function, R&& items) const {
+    return starmap_async(options, function, std::forward<R>(items)).get();
   }
-  /// The results one by one, in the order of the items. All items are sent at once, and are a task each.
+  template <typename F, std::ranges::input_range R>
+  auto starmap_async(const F& function, R&& items) const {
+    return starmap_async(MapOptions{}, function, std::forward<R>(items));
+  }
+  template <typename F, std::ranges::input_range R>
+  auto starmap_async(const MapOptions& options, const F& function, R&& items) const {
+    return AsyncResult<detail::ListOf<ResultOfItem<true, F, R>>>(
+        start<detail::StartMap<true>>(options, function, items));
+  }
+  /// The results one by one, in the order of the items. All items are sent at once, and are a task each if
+  /// the options don't say otherwise.
   template <typename F, std::ranges::input_range R>
   [[nodiscard]] auto imap(const F& function, R&& items) const {
-    return Results<ResultOfItem<false, F, R>>(start<detail::StartEach<false>>(function, items));
+    return imap(MapOptions{}, function, std::forward<R>(items));
+  }
+  template <typename F, std::ranges::input_range R>
+  [[nodiscard]] auto imap(const MapOptions& options, const F& function, R&& items) const {
+    return Results<ResultOfItem<false, F, R>>(
+        start<detail::StartEach<false>>(options, function, items));
   }
   /// The same, in the order in which the results come.
   template <typename F, std::ranges::input_range R>
   [[nodiscard]] auto imap_unordered(const F& function, R&& items) const {
-    return Results<ResultOfItem<false, F, R>>(start<detail::StartEach<true>>(function, items));
+    return imap_unordered(MapOptions{}, function, std::forward<R>(items));
+  }
+  template <typename F, std::ranges::input_range R>
+  [[nodiscard]] auto imap_unordered(const MapOptions& options, const F& function, R&& items) const {
+    return Results<ResultOfItem<false, F, R>>(
+        start<detail::StartEach<true>>(options, function, items));
   }
 
   /// No more tasks; those that were given are done.
@@ -202,9 +232,9 @@ class Pool : public Proxy<detail::PoolStore> {
 
  private:
   template <typename Start, typename F, typename R>
-  auto start(const F& function, R& items) const {
+  auto start(const MapOptions& options, const F& function, R& items) const {
     return Base::apply(detail::within<Start, std::decay_t<const F&>>(function),
-                       detail::collect<std::vector<ItemOf<R>>>(items));
+                       detail::collect<std::vector<ItemOf<R>>>(items), options);
   }
 };
 

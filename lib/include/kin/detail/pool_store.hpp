@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/engine.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/hosted.hpp>
+#include <kin/detail/outcomes.hpp>
+#include <kin/detail/process_chunks.hpp>
+#include <kin/detail/process_engine.hpp>
+#include <kin/detail/task.hpp>
 #include <kin/future.hpp>
 #include <kin/pool.hpp>
 #include <kin/proxy.hpp>
@@ -12,8 +17,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -38,6 +45,13 @@ class KIN_EXPORT Nudge {
   std::uint32_t generation_;
 };
 
+/// A pool whose workers can be given chunks.
+class HostedPool : public Pool {
+ public:
+  using Pool::engine;
+  using Pool::Pool;
+};
+
 /// A pool in the server. Its callbacks, which nudge, run in its own thread there.
 class KIN_EXPORT PoolStore {
  public:
@@ -47,7 +61,7 @@ class KIN_EXPORT PoolStore {
   PoolStore& operator=(const PoolStore&) = delete;
 
   void is_hosted_as(const Object& hosted) { nudge_.emplace(hosted); }
-  [[nodiscard]] Pool& pool() noexcept { return pool_; }
+  [[nodiscard]] HostedPool& pool() noexcept { return pool_; }
   void close() { pool_.close(); }
   void terminate() { pool_.terminate(); }
   /// False while it has not ended; then who waits is nudged when it has. Throws std::logic_error while it is
@@ -56,7 +70,7 @@ class KIN_EXPORT PoolStore {
   [[nodiscard]] std::vector<pid_t> worker_pids() const { return pool_.worker_pids(); }
 
  private:
-  Pool pool_;
+  HostedPool pool_;
   std::optional<Nudge> nudge_;
   std::thread joiner_;
 };
@@ -73,10 +87,31 @@ struct ResultStore {
 /// The results of several, which are given one by one.
 template <typename R>
 struct ResultsStore {
-  ResultsStore(std::deque<Future<R>> given, bool any) : futures(std::move(given)), as_done(any) {}
-  std::deque<Future<R>> futures;  // whose results were not given yet
-  std::deque<R> returned;         // by clients that did not live to have them
-  bool as_done;                   // and not in the order of the items
+  using Read = TakenOutcomes<R> (*)(const TaskRef& chunk);
+  ResultsStore(std::deque<TaskRef> given, Read how, bool any)
+      : chunks(std::move(given)), read(how), as_done(any) {}
+
+  /// Goes on with a chunk that is over. False where there is none.
+  bool begin_next_chunk() {
+    auto at = chunks.begin();
+    if (as_done)
+      at = std::ranges::find_if(chunks, [](const TaskRef& it) { return it->is_ready(); });
+    if (at == chunks.end() || !(*at)->is_ready()) return false;
+    const TaskRef chunk = std::move(*at);
+    chunks.erase(at);
+    place = 0;
+    // One that was cancelled, or whose worker died, has one outcome.
+    outcomes =
+        chunk->stage() == Task::Stage::finished ? read(chunk) : TakenOutcomes<R>(chunk->failure());
+    return true;
+  }
+
+  std::deque<TaskRef> chunks;  // of whose results none was given yet
+  Read read;
+  TakenOutcomes<R> outcomes;  // of a chunk of which some were
+  std::size_t place = 0;      // of the next of these
+  std::deque<R> returned;     // by clients that did not live to have them
+  bool as_done;               // and not in the order of the items
 };
 
 template <typename R>
@@ -106,13 +141,11 @@ struct TakeNext {
     if (!store.returned.empty()) {
       next.push_back(std::move(store.returned.front()));
       store.returned.pop_front();
-    } else if (!store.futures.empty()) {
-      auto at = store.futures.begin();
-      if (store.as_done) at = std::ranges::find_if(store.futures, &Future<R>::ready);
-      if (at == store.futures.end() || !at->ready()) return std::nullopt;
-      Future<R> future = std::move(*at);
-      store.futures.erase(at);
-      next.push_back(std::move(future).get());
+    } else if (store.place < store.outcomes.size() || store.begin_next_chunk()) {
+      const std::size_t place = store.place++;  // also of one that throws
+      next.push_back(std::move(store.outcomes.at(place)));
+    } else if (!store.chunks.empty()) {
+      return std::nullopt;
     }
     return next;
   }
@@ -138,6 +171,11 @@ struct ManagedPoolOptions {
   std::optional<std::ptrdiff_t> max_tasks_per_child = std::nullopt;
   std::optional<std::size_t> max_memory_per_child = std::nullopt;
   std::string name = {};
+};
+/// As managed::MapOptions.
+struct ManagedMapOptions {
+  /// Items that make one task. If not given, a quarter of each worker's share; 1 for imap().
+  std::optional<std::ptrdiff_t> chunk_size = std::nullopt;
 };
 [[nodiscard]] KIN_EXPORT Handle host_pool(ManagedPoolOptions options, Initializer initializer);
 
@@ -169,25 +207,39 @@ struct StartTask {
 template <bool star>
 struct StartMap {
   template <typename F, typename T>
-  auto operator()(F& function, PoolStore& store, std::vector<T> items) const {
+  auto operator()(F& function, PoolStore& store, std::vector<T> items,
+                  ManagedMapOptions options) const {
     if constexpr (star) {
-      return host_result(store.pool().starmap_async(function, std::move(items)));
+      return host_result(store.pool().starmap_async({.chunk_size = options.chunk_size}, function,
+                                                    std::move(items)));
     } else {
-      return host_result(store.pool().map_async(function, std::move(items)));
+      return host_result(
+          store.pool().map_async({.chunk_size = options.chunk_size}, function, std::move(items)));
     }
   }
 };
 template <bool as_done>
 struct StartEach {
   template <typename F, typename T>
-  auto operator()(F& function, PoolStore& store, std::vector<T> items) const {
+  auto operator()(F& function, PoolStore& store, std::vector<T> given,
+                  ManagedMapOptions options) const {
     using R = ItemResult<false, F, T>;
-    std::deque<Future<R>> all;
-    for (T& item : items) all.push_back(store.pool().apply_async(function, std::move(item)));
-    const std::deque<Future<R>> futures = all;
-    Handle handle = host_here<ResultsStore<R>>(std::move(all), as_done);
-    for (const Future<R>& future : futures) {
-      future.add_done_callback([nudge = Nudge(handle.object())](const Future<R>&) { nudge(); });
+    using Chunks = ProcessChunks<F, T, false>;
+    ProcessEngine& engine = store.pool().engine();
+    const std::size_t size = chunk_size_for(options.chunk_size.value_or(1), 1, 1);
+    const Chunks chunks(engine, {}, function);
+    const Items<T> items(std::make_move_iterator(given.begin()),
+                         std::make_move_iterator(given.end()));
+    std::deque<TaskRef> all;
+    for (std::size_t at = 0; at < items.size(); at += size) {
+      const std::size_t count = std::min(size, items.size() - at);
+      all.push_back(chunks.hold_each(std::span<const T>(items.data() + at, count)));
+      engine.queue(*all.back());
+    }
+    const std::deque<TaskRef> tasks = all;
+    Handle handle = host_here<ResultsStore<R>>(std::move(all), Chunks::outcomes, as_done);
+    for (const TaskRef& task : tasks) {
+      task->observe([nudge = Nudge(handle.object())] { nudge(); });
     }
     return Proxy<ResultsStore<R>>(std::move(handle));
   }
