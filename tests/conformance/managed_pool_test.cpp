@@ -3,12 +3,10 @@
 // A pool in a manager's server, against the rows with an M of CPython's _TestPool, and TestSyncManagerTypes'
 // test_pool.
 //
-//   test_map_async_callbacks: no function of a client's is called in the server, and there are no callbacks:
-//     whoever wants to know waits for the result, which may be sent
-//
 // Fails when:
 //   PoolStore's close() does nothing: test_enter, test_map_no_failfast
 //   StartMap does not hand on the chunk size: test_map
+//   ResultStore::is_ready() does not settle(): test_map_async_callbacks
 
 #include "trial.hpp"
 
@@ -101,10 +99,10 @@ TEST_SUITE("managed_pool") {
   TEST_CASE_FIXTURE(Trial, "test_map") {
     const kin::Manager manager;
     const auto pool = manager.pool(4);
-    CHECK(pool.map(square, numbers(10)) == squares(10));
-    CHECK(pool.map({.chunk_size = 20}, square, numbers(100)) == squares(100));
     // One chunk is one task, and each task has a worker to itself.
     const auto fresh = manager.pool({.processes = 2, .max_tasks_per_child = 1});
+    CHECK(pool.map(square, numbers(10)) == squares(10));
+    CHECK(pool.map({.chunk_size = 20}, square, numbers(100)) == squares(100));
     const auto pids = fresh.map(
         {.chunk_size = 100}, [](int) { return ::getpid(); }, numbers(100));
     CHECK(std::ranges::count(pids, pids.front()) == 100);
@@ -122,6 +120,32 @@ TEST_SUITE("managed_pool") {
     const kin::Manager manager;
     const auto pool = manager.pool(4);
     CHECK(pool.map_async(square, numbers(10)).get_for(patience) == squares(10));
+  }
+
+  TEST_CASE_FIXTURE(Trial, "test_map_async_callbacks") {
+    using Lists = kin::managed::List<std::vector<int>>;
+    using Texts = kin::managed::List<std::string>;
+    const kin::Manager manager;
+    const auto pool = manager.pool(4);
+    const auto results = manager.list<std::vector<int>>();
+    const auto errors = manager.list<std::string>();
+    const auto note = kin::partial(
+        [](const Lists& list, const std::vector<int>& all) { list.append(all); }, results);
+    const auto note_error = kin::partial(
+        [](const Texts& list, const std::exception& error) { list.append(error.what()); }, errors);
+    const auto future = pool.map_async(
+        {.chunk_size = 1, .callback = note, .error_callback = note_error}, square, numbers(10));
+    REQUIRE(future.wait_for(patience));
+    REQUIRE(results.size() == 1);
+    CHECK(results[0] == squares(10));
+    CHECK(errors.empty());
+
+    const auto failing = [](int) -> int { throw std::out_of_range("none of these"); };
+    const auto failed = pool.map_async(
+        {.chunk_size = 1, .callback = note, .error_callback = note_error}, failing, numbers(10));
+    REQUIRE(failed.wait_for(patience));
+    CHECK(results.size() == 1);
+    CHECK(errors.copy() == std::vector<std::string>{"none of these"});
   }
 
   TEST_CASE_FIXTURE(Trial, "test_map_unplicklable") {

@@ -32,7 +32,6 @@ LAYERS = [
 
 # lib/include/kin/detail/ is flat, as users' compilers see it; each header in it is of some part.
 DETAIL = {
-    "action.hpp": "serialize",
     "archive.hpp": "serialize",
     "arrivals.hpp": "future",
     "batch.hpp": "manager",
@@ -55,6 +54,7 @@ DETAIL = {
     "handle.hpp": "memory",
     "handle_of.hpp": "serialize",
     "hosted.hpp": "manager",
+    "hosted_calls.hpp": "manager",
     "initializer.hpp": "nursery",
     "list_store.hpp": "manager",
     "local_task.hpp": "future",
@@ -65,6 +65,7 @@ DETAIL = {
     "managed_list.hpp": "manager",
     "managed_name_space.hpp": "manager",
     "managed_pool.hpp": "manager",
+    "managed_pool_options.hpp": "manager",
     "managed_queue.hpp": "manager",
     "managed_set.hpp": "manager",
     "managed_sync.hpp": "manager",
@@ -79,9 +80,11 @@ DETAIL = {
     "process_chunks.hpp": "pool",
     "process_engine.hpp": "pool",
     "process_tasks.hpp": "pool",
+    "remote_call.hpp": "manager",
     "result_range.hpp": "pool",
     "save_load.hpp": "serialize",
     "sendable.hpp": "serialize",
+    "sent_function.hpp": "serialize",
     "shared_array.hpp": "shared",
     "shared_block.hpp": "shared",
     "shared_hold.hpp": "shared",

@@ -3,6 +3,7 @@
 #include "frame.hpp"
 
 #include <kin/error.hpp>
+#include <kin/log.hpp>
 #include <kin/manager.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
@@ -14,12 +15,14 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <exception>
 #include <numeric>
 #include <optional>
 #include <ranges>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -182,6 +185,152 @@ TEST_SUITE("managed pool") {
     CHECK_THROWS_AS(pool.map({.chunk_size = 0}, square, std::vector{1}), std::invalid_argument);
     CHECK_THROWS_AS(static_cast<void>(pool.imap({.chunk_size = -1}, square, std::vector{1})),
                     std::invalid_argument);
+  }
+
+  TEST_CASE("a callback is called once, in the server, before anybody sees that the task is over") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto pool = manager.pool(2);
+    const auto seen = manager.list<int>();
+    const auto wrong = manager.list<std::string>();
+    const auto note = kin::partial(
+        [](const kin::managed::List<int>& it, int result) { it.append(result); }, seen);
+    const auto note_all = kin::partial(
+        [](const kin::managed::List<int>& it, const std::vector<int>& all) { it.extend(all); },
+        seen);
+    const auto note_error =
+        kin::partial([](const kin::managed::List<std::string>& it,
+                        const std::exception& error) { it.append(error.what()); },
+                     wrong);
+    const auto note_pointer = kin::partial(
+        [](const kin::managed::List<std::string>& it, const std::exception_ptr& error) {
+          it.append(error ? "a pointer" : "none");
+        },
+        wrong);
+    CHECK(pool.apply({.callback = note, .error_callback = note_error}, square, 3) == 9);
+    CHECK(seen.copy() == std::vector{9});
+    CHECK(pool.map({.callback = note_all}, square, std::vector{1, 2}) == std::vector{1, 4});
+    CHECK(seen.copy() == std::vector{9, 1, 4});
+    const std::vector<std::tuple<int, int>> pairs = {{1, 2}, {3, 4}};
+    const auto multiply = [](int left, int right) { return left * right; };
+    CHECK(pool.starmap({.chunk_size = 1, .callback = note_all}, multiply, pairs).size() == 2);
+    CHECK(seen.copy() == std::vector{9, 1, 4, 2, 12});
+    CHECK(wrong.empty());
+
+    const auto failed =
+        pool.apply_async({.callback = note, .error_callback = note_error}, refuse, 7);
+    CHECK(eventually([&] { return failed.ready(); }));
+    CHECK(wrong.copy() == std::vector<std::string>{"not 7"});
+    CHECK_THROWS_AS(failed.get(), std::out_of_range);
+    CHECK_THROWS_AS(pool.map({.error_callback = note_pointer}, refuse, std::vector{1}),
+                    std::out_of_range);
+    CHECK(wrong.copy() == std::vector<std::string>{"not 7", "a pointer"});
+    CHECK(seen.size() == 5);
+
+    const auto server = manager.process().pid();
+    const auto where = manager.value<pid_t>(0);
+    pool.apply({.callback = kin::partial(
+                    [](const kin::managed::Value<pid_t>& it) { it.store(::getpid()); }, where)},
+               [] {});
+    CHECK(where.load() == server);
+  }
+
+  TEST_CASE(
+      "a callback is called where nobody asks for the result, and where the pool is dropped") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto seen = manager.list<std::string>();
+    const auto done = kin::partial([](const kin::managed::List<std::string>& it,
+                                      int result) { it.append(std::to_string(result)); },
+                                   seen);
+    const auto failed = kin::partial(
+        [](const kin::managed::List<std::string>& it, const std::exception_ptr& error) {
+          try {
+            std::rethrow_exception(error);
+          } catch (const kin::CancelledError&) {
+            it.append("cancelled");
+          }
+        },
+        seen);
+    {
+      const auto pool = manager.pool(1);
+      static_cast<void>(pool.apply_async({.callback = done}, square, 4));
+      CHECK(eventually([&] { return seen.size() == 1; }));
+      // Whoever asked is no more.
+      Relative other([pool, done] {
+        static_cast<void>(pool.apply_async({.callback = done}, square, 5));
+        return "asked";
+      });
+      CHECK(other.answer() == "asked");
+      CHECK(eventually([&] { return seen.size() == 2; }));
+      const kin::Queue<int> gate;
+      static_cast<void>(pool.apply_async(
+          {.callback = done, .error_callback = failed},
+          [](const kin::Queue<int>& it) { return it.get(); }, gate));
+    }
+    CHECK(eventually([&] { return seen.size() == 3; }));
+    CHECK(seen.copy() == std::vector<std::string>{"16", "25", "cancelled"});
+    CHECK(eventually([&] { return manager.statistics().objects == 1; }));
+  }
+
+  TEST_CASE("a callback that throws, waits or ends its pool is logged, and nobody is harmed") {
+    const Frame frame;
+    const kin::Queue<std::string> lines;
+    const kin::Manager manager({.initializer = [lines] {
+      kin::set_log_sink(
+          [lines](kin::LogLevel, std::string_view line) { lines.put(std::string(line)); });
+    }});
+    const auto said = [&](const std::string& what) {
+      const auto line = lines.get_for(patience);
+      return line && line->find(what) != std::string::npos;
+    };
+    const auto pool = manager.pool(1);
+    CHECK(pool.apply({.callback = [](int) { throw std::domain_error("not so"); }}, square, 2) == 4);
+    CHECK(said("threw: not so"));
+    using Q = kin::managed::Queue<int>;
+    const Q empty = manager.queue<int>();
+    const auto waits = kin::partial([](const Q& it, int) { static_cast<void>(it.get()); }, empty);
+    CHECK(pool.apply({.callback = waits}, square, 3) == 9);
+    CHECK(said("would have to wait"));
+    const auto ends = kin::partial(
+        [](const kin::managed::Pool& it, int) {
+          it.terminate();
+          it.join();
+        },
+        pool);
+    CHECK(pool.apply({.callback = ends}, square, 4) == 16);
+    CHECK(said("would have to wait"));
+    pool.join();
+    CHECK_THROWS_AS(pool.apply(square, 5), std::logic_error);
+    CHECK(manager.value<int>(3).load() == 3);
+  }
+
+  TEST_CASE("limits and retries are a kin::Pool's; imap takes no callbacks") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto pool = manager.pool(1);
+    const kin::Queue<int> gate;
+    const auto wait = [](const kin::Queue<int>& it) { return it.get(); };
+    CHECK_THROWS_AS(pool.apply({.timeout = 50ms}, wait, gate), kin::TimeoutError);
+    CHECK_THROWS_AS(pool.apply({.soft_timeout = 50ms}, wait, gate), kin::TimeoutError);
+    const auto tries = manager.value<int>(0);
+    const auto die_once = [](const kin::managed::Value<int>& it) {
+      if (it.fetch_add(1) == 0) std::raise(SIGKILL);
+      return it.load();
+    };
+    CHECK_THROWS_AS(pool.apply(die_once, tries), kin::WorkerDied);
+    tries.store(0);
+    CHECK(pool.apply({.retries = 1}, die_once, tries) == 2);
+    CHECK_THROWS_AS(pool.apply({.retries = -1}, square, 1), std::invalid_argument);
+    CHECK_THROWS_AS(static_cast<void>(pool.imap({.callback = [](const std::vector<int>&) {}},
+                                                square, std::vector{1})),
+                    std::invalid_argument);
+    const std::vector<kin::Queue<int>> gates{gate};
+    const auto results = pool.imap(wait, gates);
+    CHECK_THROWS_AS(results.next_for(1ms), kin::TimeoutError);
+    gate.put(6);
+    CHECK(results.next_for(patience) == 6);
+    CHECK_FALSE(results.next_for(patience));
   }
 
   TEST_CASE("a pool that is closed does what it was given, and can be joined") {

@@ -4,7 +4,7 @@
 #include <kin/detail/batch.hpp>
 #include <kin/detail/exposed.hpp>
 #include <kin/detail/handle_of.hpp>
-#include <kin/detail/hosted.hpp>
+#include <kin/detail/hosted_calls.hpp>
 #include <kin/future.hpp>
 
 #include <concepts>

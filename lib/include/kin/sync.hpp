@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <kin/detail/action.hpp>
+#include <kin/detail/callback.hpp>
 #include <kin/detail/deadline.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/handle_of.hpp>
+#include <kin/detail/sent_function.hpp>
 #include <kin/lock.hpp>
 
 #include <boost/serialization/access.hpp>
@@ -36,6 +37,8 @@ struct BoundedSemaphoreOptions {
 };
 
 namespace detail {
+
+using BarrierAction = SentFunction<Callback<void()>>;
 
 /// What Semaphore and BoundedSemaphore have in common; see there.
 class KIN_EXPORT SemaphoreHandle : public HandleOf<ObjectKind::semaphore> {
@@ -278,7 +281,7 @@ class KIN_EXPORT Barrier : public detail::HandleOf<detail::ObjectKind::barrier> 
   template <std::copy_constructible Action>
     requires std::invocable<const Action&>
   Barrier(BarrierOptions options, int parties, Action action) : Barrier(options, parties) {
-    action_ = detail::Action(std::move(action));
+    action_ = detail::BarrierAction(std::move(action));
   }
 
   /// Waits until all parties are here. Returns how many were here before this one: one of them gets 0.
@@ -313,7 +316,7 @@ class KIN_EXPORT Barrier : public detail::HandleOf<detail::ObjectKind::barrier> 
   }
   std::size_t wait_until(detail::Deadline deadline) const;
 
-  detail::Action action_;
+  detail::BarrierAction action_;
 };
 
 }  // namespace kin

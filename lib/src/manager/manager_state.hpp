@@ -6,7 +6,7 @@
 #include "memory/object.hpp"
 #include "waiting/futex.hpp"
 
-#include <kin/detail/hosted.hpp>
+#include <kin/detail/remote_call.hpp>
 
 #include <array>
 #include <atomic>
@@ -85,7 +85,7 @@ inline constexpr std::uint64_t first_outsider = std::uint64_t{1} << 63;
 
 /// What a request begins with; the bytes of the call follow.
 struct RequestHead {
-  HostedCode code;  // null: the call was withdrawn while it was parked
+  HostedCode code;  // null: the call was withdrawn while it was parked, or, without a line, a nudge
   std::uint32_t line;
   std::uint32_t sequence;
   std::uint32_t index;
@@ -93,6 +93,7 @@ struct RequestHead {
   std::uint32_t flags;
   std::uint32_t limit;  // for calls that may be parked: milliseconds; 0: none, and for relays only
 
+  static constexpr std::uint32_t no_line = UINT32_MAX;
   static constexpr std::uint32_t may_be_withdrawn = 1;
   static constexpr std::uint32_t only_looks = 2;  // is not parked
 };

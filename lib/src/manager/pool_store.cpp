@@ -2,20 +2,27 @@
 //
 // Pools in a manager's server. Calls of the server's only thread must not wait; so a call that asks for a
 // result is parked, and who knows that the result is there, a thread of the pool's, sends the server a
-// request to look again.
+// request to look again. Then the server's thread calls the task's callbacks, too: nobody waits for that one.
 
 #include <kin/detail/pool_store.hpp>
 
 #include "base/signal_mask.hpp"
 #include "manager/manager_state.hpp"
+#include "manager/server.hpp"
 
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 
 #include <chrono>
+#include <list>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <thread>
+#include <typeinfo>
 #include <utility>
 
 namespace kin::detail {
@@ -26,9 +33,9 @@ Nudge::Nudge(const Object& hosted) noexcept
       generation_(static_cast<const HostedObject&>(hosted).generation) {}
 
 void Nudge::operator()() const noexcept {
-  // The withdrawal of a call that nobody has made: behind one, those that are parked are tried.
+  // As a withdrawal, behind which the calls that are parked are tried; but of none.
   const RequestHead head{.code = nullptr,
-                         .line = UINT32_MAX,
+                         .line = RequestHead::no_line,
                          .sequence = 0,
                          .index = index_,
                          .generation = generation_,
@@ -48,22 +55,83 @@ void Nudge::operator()() const noexcept {
   }
 }
 
-PoolStore::PoolStore(PoolOptions options) : pool_(std::move(options)) {}
+void require_code_in_server(const void* code) { Server::here().check_code(code, typeid(void)); }
+
+void CalledBack::settle() noexcept {
+  // A callback may ask for the result itself.
+  if (is_settled_ || !task_->is_ready()) return;
+  is_settled_ = true;
+  try {
+    call(*task_);
+  } catch (const std::exception& error) {
+    log(LogLevel::error, "a callback of " + task_->name() + " threw: " + error.what());
+  } catch (...) {
+    log(LogLevel::error, "a callback of " + task_->name() + " threw what is no std::exception");
+  }
+}
+
+class CallsDue {
+ public:
+  using List = std::list<std::shared_ptr<CalledBack>>;
+  explicit CallsDue(const Nudge& nudge) noexcept : nudge_(nudge) {}
+
+  /// Takes no memory: who tells could not do anything else without.
+  void add(List one) noexcept {
+    bool is_first = false;
+    {
+      const std::scoped_lock lock(mutex_);
+      is_first = due_.empty();
+      due_.splice(due_.end(), one);
+    }
+    if (is_first) nudge_();
+  }
+  [[nodiscard]] List take() noexcept {
+    const std::scoped_lock lock(mutex_);
+    return std::exchange(due_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  List due_;
+  Nudge nudge_;
+};
+
+PoolStore::PoolStore(PoolOptions options)
+    : pool_(std::make_unique<HostedPool>(std::move(options))) {}
 
 PoolStore::~PoolStore() {
   // A second at most, if its workers won't go.
-  pool_.terminate();
+  pool_->terminate();
   if (joiner_.joinable()) joiner_.join();
+  pool_.reset();
+  // What it did not come to do is cancelled.
+  if (!Server::here().is_ending()) nudged();
+}
+
+void PoolStore::is_hosted_as(const Object& hosted) {
+  nudge_.emplace(hosted);
+  due_ = std::make_shared<CallsDue>(*nudge_);
+}
+
+void PoolStore::nudged() noexcept {
+  if (!due_) return;
+  for (const std::shared_ptr<CalledBack>& one : due_->take()) one->settle();
+}
+
+Callback<void()> PoolStore::when_over(std::shared_ptr<CalledBack> called_back) const {
+  return [due = due_, one = CallsDue::List{std::move(called_back)}]() mutable {
+    due->add(std::move(one));
+  };
 }
 
 bool PoolStore::join() {
-  if (pool_.join_for(std::chrono::nanoseconds(0))) return true;
+  if (pool_->join_for(std::chrono::nanoseconds(0))) return true;
   if (joiner_.joinable()) return false;
   const SignalsBlocked blocked;
   try {
     joiner_ = std::thread([this] {
       try {
-        pool_.join();
+        pool_->join();
       } catch (const std::exception& error) {
         log(LogLevel::error, std::string("a manager's pool could not be joined: ") + error.what());
       }
@@ -75,7 +143,7 @@ bool PoolStore::join() {
   return false;
 }
 
-Handle host_pool(ManagedPoolOptions options, Initializer initializer) {
+Handle host_pool(managed::PoolOptions options, Initializer initializer) {
   auto object = std::make_unique<HostedOf<PoolStore>>(
       PoolOptions{.processes = options.processes,
                   .initializer = std::move(initializer),

@@ -72,6 +72,11 @@ void Server::serve(const RequestHead& head, std::span<const std::byte> arguments
   Entry* const entry = find(head.index, head.generation);
   if (head.code == nullptr) {
     if (entry == nullptr) return;
+    if (head.line == RequestHead::no_line) {
+      ++entry->calls;
+      entry->object->nudged();
+      --entry->calls;
+    }
     forget_parked(*entry, [&](const Parked& one) {
       return one.line == head.line && one.sequence == head.sequence;
     });

@@ -47,6 +47,9 @@ class Server {
                         std::span<const std::byte> arguments, IncomingCargo& cargo, bool only_looks,
                         Give give);
   [[nodiscard]] static Server& here();
+  [[nodiscard]] bool is_ending() const noexcept {
+    return state_.phase.load() == ManagerState::ended;
+  }
 
   [[nodiscard]] Handle host(std::unique_ptr<Hosted> object, const std::type_info& type);
   [[nodiscard]] ManagerStatistics statistics();

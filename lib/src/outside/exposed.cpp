@@ -6,6 +6,8 @@
 #include "base/immortal.hpp"
 #include "manager/batch.hpp"
 
+#include <kin/detail/hosted_calls.hpp>
+
 #include <algorithm>
 #include <stdexcept>
 #include <string_view>

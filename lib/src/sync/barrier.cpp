@@ -245,9 +245,9 @@ Arrival arrive(BarrierObject& barrier, bool has_action) {
 }
 
 // If killed in the action: those who wait see that one who arrived is gone.
-void act(BarrierObject& barrier, const Arrival& arrival, const Action& action) {
+void act(BarrierObject& barrier, const Arrival& arrival, const BarrierAction& action) {
   try {
-    action();
+    action.target()();
   } catch (...) {
     break_generation(barrier, arrival.generation, Reason::action, ::getpid());
     throw;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <kin/detail/exposed.hpp>
-#include <kin/detail/hosted.hpp>
+#include <kin/detail/hosted_calls.hpp>
 #include <kin/error.hpp>
 
 #include <cstddef>

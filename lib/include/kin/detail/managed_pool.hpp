@@ -3,6 +3,7 @@
 
 #include <kin/detail/managed_contents.hpp>
 #include <kin/detail/pool_store.hpp>
+#include <kin/error.hpp>
 #include <kin/proxy.hpp>
 
 #include <chrono>
@@ -76,9 +77,11 @@ class Results : public Proxy<detail::ResultsStore<R>> {
   explicit Results(Base proxy) : Base(std::move(proxy)) {}
 
   /// Waits for it; none behind the last. Throws what its item threw; one may go on behind it.
-  std::optional<R> next() const {
-    auto next = *Base::template wait<detail::TakeNext<R>>(detail::Deadline::never());
-    return next.empty() ? std::optional<R>() : std::optional<R>(std::move(next.front()));
+  std::optional<R> next() const { return next_until(detail::Deadline::never()); }
+  /// Throws TimeoutError when it takes longer; it is the next one still.
+  template <typename Rep, typename Period>
+  std::optional<R> next_for(std::chrono::duration<Rep, Period> limit) const {
+    return next_until(detail::Deadline::after(limit));
   }
 
   class Iterator {
@@ -105,12 +108,14 @@ class Results : public Proxy<detail::ResultsStore<R>> {
   };
   [[nodiscard]] Iterator begin() const { return Iterator(*this); }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
-};
 
-/// How a manager's Pool differs from the usual; as kin::PoolOptions. A name is shown in messages.
-using PoolOptions = detail::ManagedPoolOptions;
-/// How a map of a manager's Pool differs from the usual; as kin::MapOptions.
-using MapOptions = detail::ManagedMapOptions;
+ private:
+  std::optional<R> next_until(detail::Deadline deadline) const {
+    auto next = Base::template wait<detail::TakeNext<R>>(deadline);
+    if (!next) throw TimeoutError("no result within the time limit");
+    return next->empty() ? std::optional<R>() : std::optional<R>(std::move(next->front()));
+  }
+};
 
 /// A pool of workers that belongs to a manager's server: every client can give it tasks.
 ///
@@ -153,6 +158,17 @@ class Pool : public Proxy<detail::PoolStore> {
         Base::apply(detail::within<detail::StartTask, std::decay_t<const F&>>(function),
                     std::forward<As>(arguments)...));
   }
+  template <typename F, typename... As>
+  auto apply(CallOptions<ResultOf<F, As...>> options, const F& function, As&&... arguments) const {
+    return apply_async(std::move(options), function, std::forward<As>(arguments)...).get();
+  }
+  template <typename F, typename... As>
+  auto apply_async(CallOptions<ResultOf<F, As...>> options, const F& function,
+                   As&&... arguments) const {
+    return AsyncResult<ResultOf<F, As...>>(
+        Base::apply(detail::within<detail::StartTaskWith, std::decay_t<const F&>>(function),
+                    std::move(options), std::forward<As>(arguments)...));
+  }
 
   /// Calls `function(item)` for each item, in several workers; the results in the order of the items.
   template <typename F, std::ranges::input_range R>
@@ -160,8 +176,8 @@ class Pool : public Proxy<detail::PoolStore> {
     return map_async(function, std::forward<R>(items)).get();
   }
   template <typename F, std::ranges::input_range R>
-  auto map(const MapOptions& options, const F& function, R&& items) const {
-    return map_async(options, function, std::forward<R>(items)).get();
+  auto map(MapOptions<ResultOfItem<false, F, R>> options, const F& function, R&& items) const {
+    return map_async(std::move(options), function, std::forward<R>(items)).get();
   }
   template <typename F, typename T>
   auto map(const F& function, std::initializer_list<T> items) const {
@@ -169,12 +185,13 @@ class Pool : public Proxy<detail::PoolStore> {
   }
   template <typename F, std::ranges::input_range R>
   auto map_async(const F& function, R&& items) const {
-    return map_async(MapOptions{}, function, std::forward<R>(items));
+    return map_async({}, function, std::forward<R>(items));
   }
   template <typename F, std::ranges::input_range R>
-  auto map_async(const MapOptions& options, const F& function, R&& items) const {
+  auto map_async(MapOptions<ResultOfItem<false, F, R>> options, const F& function,
+                 R&& items) const {
     return AsyncResult<detail::ListOf<ResultOfItem<false, F, R>>>(
-        start<detail::StartMap<false>>(options, function, items));
+        start<detail::StartMap<false>>(std::move(options), function, items));
   }
   /// As map(), where each item is a tuple of the function's arguments.
   template <typename F, std::ranges::input_range R>
@@ -182,38 +199,41 @@ class Pool : public Proxy<detail::PoolStore> {
     return starmap_async(function, std::forward<R>(items)).get();
   }
   template <typename F, std::ranges::input_range R>
-  auto starmap(const MapOptions& options, const F& function, R&& items) const {
-    return starmap_async(options, function, std::forward<R>(items)).get();
+  auto starmap(MapOptions<ResultOfItem<true, F, R>> options, const F& function, R&& items) const {
+    return starmap_async(std::move(options), function, std::forward<R>(items)).get();
   }
   template <typename F, std::ranges::input_range R>
   auto starmap_async(const F& function, R&& items) const {
-    return starmap_async(MapOptions{}, function, std::forward<R>(items));
+    return starmap_async({}, function, std::forward<R>(items));
   }
   template <typename F, std::ranges::input_range R>
-  auto starmap_async(const MapOptions& options, const F& function, R&& items) const {
+  auto starmap_async(MapOptions<ResultOfItem<true, F, R>> options, const F& function,
+                     R&& items) const {
     return AsyncResult<detail::ListOf<ResultOfItem<true, F, R>>>(
-        start<detail::StartMap<true>>(options, function, items));
+        start<detail::StartMap<true>>(std::move(options), function, items));
   }
   /// The results one by one, in the order of the items. All items are sent at once, and are a task each if
   /// the options don't say otherwise.
   template <typename F, std::ranges::input_range R>
   [[nodiscard]] auto imap(const F& function, R&& items) const {
-    return imap(MapOptions{}, function, std::forward<R>(items));
+    return imap({}, function, std::forward<R>(items));
   }
   template <typename F, std::ranges::input_range R>
-  [[nodiscard]] auto imap(const MapOptions& options, const F& function, R&& items) const {
+  [[nodiscard]] auto imap(MapOptions<ResultOfItem<false, F, R>> options, const F& function,
+                          R&& items) const {
     return Results<ResultOfItem<false, F, R>>(
-        start<detail::StartEach<false>>(options, function, items));
+        start<detail::StartEach<false>>(std::move(options), function, items));
   }
   /// The same, in the order in which the results come.
   template <typename F, std::ranges::input_range R>
   [[nodiscard]] auto imap_unordered(const F& function, R&& items) const {
-    return imap_unordered(MapOptions{}, function, std::forward<R>(items));
+    return imap_unordered({}, function, std::forward<R>(items));
   }
   template <typename F, std::ranges::input_range R>
-  [[nodiscard]] auto imap_unordered(const MapOptions& options, const F& function, R&& items) const {
+  [[nodiscard]] auto imap_unordered(MapOptions<ResultOfItem<false, F, R>> options,
+                                    const F& function, R&& items) const {
     return Results<ResultOfItem<false, F, R>>(
-        start<detail::StartEach<true>>(options, function, items));
+        start<detail::StartEach<true>>(std::move(options), function, items));
   }
 
   /// No more tasks; those that were given are done.
@@ -231,10 +251,10 @@ class Pool : public Proxy<detail::PoolStore> {
   }
 
  private:
-  template <typename Start, typename F, typename R>
-  auto start(const MapOptions& options, const F& function, R& items) const {
+  template <typename Start, typename Options, typename F, typename R>
+  auto start(Options options, const F& function, R& items) const {
     return Base::apply(detail::within<Start, std::decay_t<const F&>>(function),
-                       detail::collect<std::vector<ItemOf<R>>>(items), options);
+                       detail::collect<std::vector<ItemOf<R>>>(items), std::move(options));
   }
 };
 

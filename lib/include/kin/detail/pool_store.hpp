@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/callback.hpp>
 #include <kin/detail/engine.hpp>
 #include <kin/detail/export.hpp>
 #include <kin/detail/hosted.hpp>
+#include <kin/detail/managed_pool_options.hpp>
 #include <kin/detail/outcomes.hpp>
 #include <kin/detail/process_chunks.hpp>
 #include <kin/detail/process_engine.hpp>
@@ -21,7 +23,7 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
+#include <stdexcept>
 #include <thread>
 #include <type_traits>
 #include <typeinfo>
@@ -52,7 +54,52 @@ class HostedPool : public Pool {
   using Pool::Pool;
 };
 
-/// A pool in the server. Its callbacks, which nudge, run in its own thread there.
+/// A task in a manager's server, somebody of whose callbacks is to be called.
+class KIN_EXPORT CalledBack {
+ public:
+  CalledBack(const CalledBack&) = delete;
+  CalledBack& operator=(const CalledBack&) = delete;
+  virtual ~CalledBack() = default;
+
+  /// The server's thread, when the task may be over. Calls it if so; once. What it throws is logged.
+  void settle() noexcept;
+
+ protected:
+  explicit CalledBack(TaskRef task) noexcept : task_(std::move(task)) {}
+
+ private:
+  virtual void call(Task& ended) = 0;
+
+  TaskRef task_;
+  bool is_settled_ = false;
+};
+
+template <typename R>
+class CalledBackOf final : public CalledBack {
+ public:
+  template <typename Options>
+  CalledBackOf(TaskRef task, const Options& options) : CalledBack(std::move(task)) {
+    if (options.callback) callback_ = options.callback.target();
+    if (options.error_callback) error_callback_ = options.error_callback.target();
+  }
+
+ private:
+  void call(Task& ended) override {
+    if (ended.stage() != Task::Stage::finished) {
+      if (error_callback_) error_callback_(ended.failure());
+    } else if (callback_) {
+      give_to<R>(callback_, ended);
+    }
+  }
+
+  ResultCallback<R> callback_;
+  ErrorCallback error_callback_;
+};
+
+/// Tasks of a pool that are over and whose callbacks the server's thread is to call: others tell it by a nudge.
+class CallsDue;
+
+/// A pool in the server. What it calls in its own thread there only nudges.
 class KIN_EXPORT PoolStore {
  public:
   explicit PoolStore(PoolOptions options);
@@ -60,28 +107,43 @@ class KIN_EXPORT PoolStore {
   PoolStore(const PoolStore&) = delete;
   PoolStore& operator=(const PoolStore&) = delete;
 
-  void is_hosted_as(const Object& hosted) { nudge_.emplace(hosted); }
-  [[nodiscard]] HostedPool& pool() noexcept { return pool_; }
-  void close() { pool_.close(); }
-  void terminate() { pool_.terminate(); }
+  void is_hosted_as(const Object& hosted);
+  [[nodiscard]] HostedPool& pool() noexcept { return *pool_; }
+  void close() { pool_->close(); }
+  void terminate() { pool_->terminate(); }
   /// False while it has not ended; then who waits is nudged when it has. Throws std::logic_error while it is
   /// open.
   [[nodiscard]] bool join();
-  [[nodiscard]] std::vector<pid_t> worker_pids() const { return pool_.worker_pids(); }
+  [[nodiscard]] std::vector<pid_t> worker_pids() const { return pool_->worker_pids(); }
+  /// The server's thread was told to look.
+  void nudged() noexcept;
+  /// Has it called by the server's thread, which need not be this one, soon.
+  [[nodiscard]] Callback<void()> when_over(std::shared_ptr<CalledBack> called_back) const;
 
  private:
-  HostedPool pool_;
+  std::unique_ptr<HostedPool> pool_;
   std::optional<Nudge> nudge_;
+  std::shared_ptr<CallsDue> due_;
   std::thread joiner_;
 };
 
 /// The result of a task, as the server has it: given to whoever asks, as often as it is asked for.
 template <typename R>
 struct ResultStore {
-  explicit ResultStore(Future<R> given) : future(std::move(given)) {}
-  [[nodiscard]] bool is_ready() const { return future.ready(); }
-  [[nodiscard]] bool is_successful() const { return future.successful(); }
+  ResultStore(Future<R> given, std::shared_ptr<CalledBack> its)
+      : future(std::move(given)), called_back(std::move(its)) {}
+  [[nodiscard]] bool is_ready() const {
+    const bool is_over = future.ready();
+    // Nobody sees that it is over before the callback has run.
+    if (is_over && called_back) called_back->settle();
+    return is_over;
+  }
+  [[nodiscard]] bool is_successful() const {
+    static_cast<void>(is_ready());
+    return future.successful();
+  }
   Future<R> future;
+  std::shared_ptr<CalledBack> called_back;  // null where it has no callbacks
 };
 
 /// The results of several, which are given one by one.
@@ -165,69 +227,86 @@ template <typename Store, typename... Arguments>
 
 // What a managed::Pool has done in the server.
 
-/// As managed::PoolOptions.
-struct ManagedPoolOptions {
-  std::optional<std::ptrdiff_t> processes = std::nullopt;
-  std::optional<std::ptrdiff_t> max_tasks_per_child = std::nullopt;
-  std::optional<std::size_t> max_memory_per_child = std::nullopt;
-  std::string name = {};
-};
-/// As managed::MapOptions.
-struct ManagedMapOptions {
-  /// Items that make one task. If not given, a quarter of each worker's share; 1 for imap().
-  std::optional<std::ptrdiff_t> chunk_size = std::nullopt;
-};
-[[nodiscard]] KIN_EXPORT Handle host_pool(ManagedPoolOptions options, Initializer initializer);
+[[nodiscard]] KIN_EXPORT Handle host_pool(managed::PoolOptions options, Initializer initializer);
 
 struct MakePool {
-  Proxy<PoolStore> operator()(HostRoot& /*root*/, ManagedPoolOptions options) const {
+  Proxy<PoolStore> operator()(HostRoot& /*root*/, managed::PoolOptions options) const {
     return Proxy<PoolStore>(host_pool(std::move(options), nullptr));
   }
 };
 struct MakePoolWith {
   template <typename F>
   Proxy<PoolStore> operator()(F& initializer, HostRoot& /*root*/,
-                              ManagedPoolOptions options) const {
+                              managed::PoolOptions options) const {
     return Proxy<PoolStore>(host_pool(std::move(options), initializer));
   }
 };
 
 template <typename R>
-Proxy<ResultStore<R>> host_result(const Future<R>& future) {
-  Handle handle = host_here<ResultStore<R>>(future);
-  future.add_done_callback([nudge = Nudge(handle.object())](const Future<R>&) { nudge(); });
+Proxy<ResultStore<R>> host_result(const PoolStore& store, const Future<R>& future,
+                                  const std::shared_ptr<CalledBack>& called_back = nullptr) {
+  Handle handle = host_here<ResultStore<R>>(future, called_back);
+  if (called_back) future.task_ref()->observe(store.when_over(called_back));
+  future.task_ref()->observe([nudge = Nudge(handle.object())] { nudge(); });
   return Proxy<ResultStore<R>>(std::move(handle));
+}
+template <typename R, typename Options>
+Proxy<ResultStore<R>> host_result(const PoolStore& store, const Future<R>& future,
+                                  const Options& options) {
+  std::shared_ptr<CalledBack> called_back;
+  if (options.callback || options.error_callback) {
+    called_back = std::make_shared<CalledBackOf<R>>(future.task_ref(), options);
+  }
+  return host_result(store, future, called_back);
 }
 struct StartTask {
   template <typename F, typename... As>
   auto operator()(F& function, PoolStore& store, As&&... arguments) const {
-    return host_result(store.pool().apply_async(function, std::forward<As>(arguments)...));
+    return host_result(store, store.pool().apply_async(function, std::forward<As>(arguments)...));
+  }
+};
+struct StartTaskWith {
+  template <typename F, typename R, typename... As>
+  auto operator()(F& function, PoolStore& store, managed::CallOptions<R> options,
+                  As&&... arguments) const {
+    return host_result(store,
+                       store.pool().apply_async({.timeout = options.timeout,
+                                                 .soft_timeout = options.soft_timeout,
+                                                 .retries = options.retries},
+                                                function, std::forward<As>(arguments)...),
+                       options);
   }
 };
 template <bool star>
 struct StartMap {
-  template <typename F, typename T>
+  template <typename F, typename T, typename R>
   auto operator()(F& function, PoolStore& store, std::vector<T> items,
-                  ManagedMapOptions options) const {
+                  managed::MapOptions<R> options) const {
+    kin::MapOptions<R> here{.chunk_size = options.chunk_size,
+                            .timeout = options.timeout,
+                            .soft_timeout = options.soft_timeout,
+                            .retries = options.retries};
     if constexpr (star) {
-      return host_result(store.pool().starmap_async({.chunk_size = options.chunk_size}, function,
-                                                    std::move(items)));
-    } else {
       return host_result(
-          store.pool().map_async({.chunk_size = options.chunk_size}, function, std::move(items)));
+          store, store.pool().starmap_async(std::move(here), function, std::move(items)), options);
+    } else {
+      return host_result(store, store.pool().map_async(std::move(here), function, std::move(items)),
+                         options);
     }
   }
 };
 template <bool as_done>
 struct StartEach {
-  template <typename F, typename T>
+  template <typename F, typename T, typename R>
   auto operator()(F& function, PoolStore& store, std::vector<T> given,
-                  ManagedMapOptions options) const {
-    using R = ItemResult<false, F, T>;
+                  managed::MapOptions<R> options) const {
     using Chunks = ProcessChunks<F, T, false>;
     ProcessEngine& engine = store.pool().engine();
     const std::size_t size = chunk_size_for(options.chunk_size.value_or(1), 1, 1);
-    const Chunks chunks(engine, {}, function);
+    if (options.callback || options.error_callback) {
+      throw std::invalid_argument("kin: imap() has no callbacks: its results are taken in a loop");
+    }
+    const Chunks chunks(engine, limits_of(options), function);
     const Items<T> items(std::make_move_iterator(given.begin()),
                          std::make_move_iterator(given.end()));
     std::deque<TaskRef> all;
