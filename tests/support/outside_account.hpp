@@ -52,7 +52,7 @@ inline bool expose_all() {
   return kin::expose<Account, kin::constructor<int>, &Account::deposit, &Account::withdraw,
                      &Account::balance, &Account::set_owner, &Account::owner, &double_balance,
                      &dawdle>() &&
-         kin::expose<Words>() && kin::expose<Counts>() &&
+         kin::expose<std::string>() && kin::expose<Words>() && kin::expose<Counts>() &&
          kin::expose<kin::managed::Dict<std::string, Words>>() &&
          kin::expose<kin::managed::Set<int>>() && kin::expose<kin::managed::NameSpace>() &&
          kin::expose<kin::managed::Array<double>>() && kin::expose<kin::managed::Value<int>>() &&

@@ -171,6 +171,9 @@ void ask_for_too_much(const kin::Manager& manager) {
   REQUIRE(complaint<std::out_of_range>([&] {
             return manager.find<kin::Proxy<Account>>("nobody");
           }).find("nobody") != std::string::npos);
+  // Plain values, if their type was exposed.
+  REQUIRE(manager.find<std::string>("motto") == "honest");
+  REQUIRE(refused([&] { return manager.find<int>("number"); }));
   REQUIRE(complaint<std::invalid_argument>([&] {
             return manager.find<Words>("account");
           }).find("Account") != std::string::npos);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <ranges>
 #include <stdexcept>
@@ -153,7 +154,11 @@ TEST_SUITE("managed list") {
     CHECK(more.copy() == Numbers{3, 3, 3});
     more += more;
     CHECK(more.size() == 6);
+    CHECK_THROWS_AS(more *= std::numeric_limits<std::ptrdiff_t>::max(), std::length_error);
+    CHECK(more.size() == 6);
     more *= 0;
+    CHECK(more.empty());
+    more *= std::numeric_limits<std::ptrdiff_t>::max();
     CHECK(more.empty());
   }
 

@@ -155,6 +155,8 @@ TEST_SUITE("outside") {
     const Frame frame;
     const kin::Manager manager(open_to_all());
     const auto account = manager.make<Account>(100);
+    manager.publish("motto", std::string("honest"));
+    manager.publish("number", 3);
     manager.publish("account", account);
     Outsider outsider(manager.address(), "too much");
     CHECK(outsider.last_line() == "ok");
@@ -288,6 +290,7 @@ TEST_SUITE("outside") {
                     kin::AuthenticationError);
     CHECK_THROWS_AS(kin::Manager({.address = "127.0.0.1:0"}), std::invalid_argument);
     CHECK_THROWS_AS(kin::Manager({.address = "nonsense", .authkey = "k"}), std::invalid_argument);
+    CHECK_THROWS_AS(kin::Manager({.authkey = "k"}), std::invalid_argument);
     CHECK_THROWS_AS(kin::Manager({.address = own_address(), .authkey = "k"}), kin::SystemError);
     // Something else listens there.
     const kin::Listener<int> other({.address = own_address() + "-other", .authkey = "k"});

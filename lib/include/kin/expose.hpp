@@ -7,8 +7,6 @@
 #include <kin/manager.hpp>
 #include <kin/proxy.hpp>
 
-#include <type_traits>
-
 namespace kin {
 
 /// For expose(): that other programs may make a T of arguments of these types.
@@ -31,18 +29,21 @@ inline constexpr detail::Constructor<Arguments...> constructor{};
 /// A call is known by the names of its class and function and the types of its parameters; where the two
 /// programs tell different things under one name, arguments that don't fit are a SerializationError, and others
 /// are taken for what they are not.
+/// Of any other type that travels, without `calls`: that it can be found by its name, see Manager::publish().
 /// Python: BaseManager.register().
 template <typename T, auto... calls>
 bool expose() {
   if constexpr (detail::IsReady<T>) {
     static_assert(sizeof...(calls) == 0, "kin: a ready type's functions are exposed all at once");
     detail::expose_ready<T>();
+    detail::expose_name<T>();
+  } else if constexpr (sizeof...(calls) == 0) {
+    detail::require_sendable<T>();
+    detail::expose_name<T>();
   } else {
-    static_assert(sizeof...(calls) != 0,
-                  "kin: say what of it: kin::expose<T, kin::constructor<int>, &T::function>()");
     (detail::expose_call<T, calls>(), ...);
+    detail::expose_name<Proxy<T>>();
   }
-  detail::expose_name<std::conditional_t<detail::IsReady<T>, T, Proxy<T>>>();
   return true;
 }
 

@@ -258,7 +258,10 @@ class Manager {
   };
   explicit Manager(std::unique_ptr<detail::ManagerEngine> engine) : engine_(std::move(engine)) {}
   static std::optional<ListenerOptions> listening(ManagerOptions options) {
-    if (options.address.empty()) return std::nullopt;
+    if (options.address.empty()) {
+      if (options.authkey.empty()) return std::nullopt;
+      throw std::invalid_argument("kin: a manager with an authkey has to have an address, too");
+    }
     return ListenerOptions{.address = std::move(options.address),
                            .authkey = std::move(options.authkey),
                            .max_message = options.max_message};
@@ -279,6 +282,7 @@ class Manager {
     if (!engine_) throw std::logic_error("kin: used after it was moved from");
     return *engine_;
   }
+  // Explicit, so no braces do. NOLINTNEXTLINE(modernize-return-braced-init-list)
   [[nodiscard]] detail::Root root() const { return detail::Root(engine().root()); }
 
   std::unique_ptr<detail::ManagerEngine> engine_;

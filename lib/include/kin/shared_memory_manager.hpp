@@ -40,6 +40,8 @@ class KIN_EXPORT SharedMemoryManager {
   SharedMemoryManager();
   SharedMemoryManager(SharedMemoryManager&& other) noexcept;
   SharedMemoryManager& operator=(SharedMemoryManager&& other) noexcept;
+  SharedMemoryManager(const SharedMemoryManager&) = delete;
+  SharedMemoryManager& operator=(const SharedMemoryManager&) = delete;
   ~SharedMemoryManager();
 
   /// A block of zeroes, with a name.

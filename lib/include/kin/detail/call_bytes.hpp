@@ -27,6 +27,7 @@ namespace kin::detail {
 /// Throws: SerializationError for a bool that is neither true nor false.
 template <typename T>
 T from_bytes(const std::byte* from) {
+  // Written by the next line. NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
   std::array<std::byte, sizeof(T)> bytes;
   std::memcpy(bytes.data(), from, sizeof(T));
   if constexpr (std::same_as<T, bool>) {

@@ -5,6 +5,7 @@
 // its own functions do. Which calls these make knows the compiler; see own_call_is_added.
 
 #include <kin/detail/exposed.hpp>
+#include <kin/detail/hosted_calls.hpp>
 #include <kin/detail/make_hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
 #include <kin/detail/managed_list.hpp>
@@ -46,6 +47,7 @@ template <typename T, typename... As>
 void expose_making() {
   static_assert(std::is_constructible_v<T, As&&...>, "kin: a T can't be made of these arguments");
   (require_sendable<As>(), ...);
+  static_assert((!Address<As> && ...), "kin: an address of code can't come from another program");
   add_call<SimpleCall<HostRoot, MakeHosted<T>, As...>, HostRoot>();
 }
 /// That what has a name can be had as a P.
@@ -65,6 +67,8 @@ void expose_call() {
       static_assert(std::is_invocable_v<F, T&, typename Parameter<Ps, Ps>::Type...>,
                     "kin: this function can't be called with the object, as a T&, and arguments "
                     "that are values of their own");
+      static_assert((!Address<typename Parameter<Ps, Ps>::Type> && ...),
+                    "kin: an address of code can't come from another program");
       using Call = SimpleCall<T, F, typename Parameter<Ps, Ps>::Type...>;
       ExposedCall exposed{.code = Call::run,
                           .type = type_number(typeid(T)),
@@ -106,6 +110,7 @@ struct Ready<managed::Dict<K, V>> {
     detail::expose_making<OrderedDict<K, V>, std::vector<std::pair<K, V>>>();
   }
   static void use(const managed::Dict<K, V>& all, const K& key, V value) {
+    const auto& other = all;
     static_cast<void>(all.get(key));
     static_cast<void>(all.get(key, value));
     all.set(key, value);
@@ -120,9 +125,9 @@ struct Ready<managed::Dict<K, V>> {
     static_cast<void>(all.items());
     static_cast<void>(all.keys());
     static_cast<void>(all.values());
-    all.update(all);
-    static_cast<void>(all | all);
-    static_cast<void>(all.items() | all);
+    all.update(other);
+    static_cast<void>(all | other);
+    static_cast<void>(all.items() | other);
     if constexpr (requires {
                     { value + value } -> std::convertible_to<V>;
                   })
@@ -182,6 +187,7 @@ template <typename T>
 struct Ready<managed::Set<T>> {
   static void expose_making() { detail::expose_making<std::set<T>, std::set<T>>(); }
   static void use(const managed::Set<T>& all, const T& value) {
+    const auto& other = all;
     all.add(value);
     all.discard(value);
     static_cast<void>(all.pop());
@@ -189,17 +195,17 @@ struct Ready<managed::Set<T>> {
     static_cast<void>(all.contains(value));
     static_cast<void>(all.size());
     static_cast<void>(all.copy());
-    all |= all;
-    all &= all;
-    all -= all;
-    all ^= all;
-    static_cast<void>(all | all);
-    static_cast<void>(all & all);
-    static_cast<void>(all - all);
-    static_cast<void>(all ^ all);
-    static_cast<void>(all.copy() - all);
-    static_cast<void>(all.isdisjoint(all));
-    static_cast<void>(all.issubset(all));
+    all |= other;
+    all &= other;
+    all -= other;
+    all ^= other;
+    static_cast<void>(all | other);
+    static_cast<void>(all & other);
+    static_cast<void>(all - other);
+    static_cast<void>(all ^ other);
+    static_cast<void>(all.copy() - other);
+    static_cast<void>(all.isdisjoint(other));
+    static_cast<void>(all.issubset(other));
   }
 };
 

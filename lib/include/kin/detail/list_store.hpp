@@ -4,6 +4,7 @@
 #include <kin/detail/export.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <optional>
 #include <stdexcept>
@@ -47,6 +48,9 @@ struct SlicePlaces {
 /// What a list is in the server. Indices below zero count from the end.
 template <typename T>
 struct ListStore {
+  static_assert(!std::same_as<T, bool>,
+                "kin: a managed list can't be of bool, which std::vector does not hold as such: "
+                "take char");
   std::vector<T> items;
 
   [[nodiscard]] std::ptrdiff_t place(std::ptrdiff_t index) const {
@@ -111,6 +115,10 @@ struct ListStore {
   void extend(const std::vector<T>& more) { items.insert(items.end(), more.begin(), more.end()); }
   [[nodiscard]] std::vector<T> repeated(std::ptrdiff_t times) const {
     std::vector<T> all;
+    if (times <= 0 || items.empty()) return all;
+    if (static_cast<std::size_t>(times) > all.max_size() / items.size()) {
+      throw std::length_error("kin: so long a list there can't be");
+    }
     for (std::ptrdiff_t i = 0; i < times; ++i) all.insert(all.end(), items.begin(), items.end());
     return all;
   }
