@@ -95,6 +95,10 @@ class QueueLine final : public Line {
     const int known = known_bell(handle_);
     if (known != -1) ::eventfd_read(known, &count);
   }
+  void ring_here() noexcept override {
+    const int known = known_bell(handle_);
+    if (known != -1) ::eventfd_write(known, 1);
+  }
   bool wait_for_piece(ByteChannel& /*channel*/) override { return false; }
 
  private:

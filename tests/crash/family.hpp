@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include "channel/byte_channel.hpp"
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
 #include "support/crash_run.hpp"
+#include "support/object_of.hpp"
 
-#include <kin/detail/archive.hpp>
 #include <kin/queue.hpp>
 
 #include <atomic>
@@ -27,20 +26,6 @@ inline void sweep_the_dead() {
   const std::uint32_t used = kin::detail::arena().processes->slots_used.load();
   // It looks at eight slots at a time, and goes round.
   for (std::uint32_t looked = 0; looked < used + 8; looked += 8) kin::detail::sweep_some();
-}
-
-/// The shared object that a handle names.
-template <typename T>
-kin::detail::Object& object_of(const T& handle) {
-  kin::detail::OutArchive archive;
-  kin::detail::encode(archive, handle);
-  return archive.cargo().handles.front().object_even_closed();
-}
-
-/// Of a queue, or of the end of a pipe that has one direction.
-template <typename T>
-kin::detail::ByteChannel& channel_of(const T& handle) {
-  return static_cast<kin::detail::ByteChannel&>(object_of(handle));
 }
 
 /// How many messages were ever put, and taken, by the commit words.

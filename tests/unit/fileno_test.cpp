@@ -7,20 +7,28 @@
 #include <kin/queue.hpp>
 
 #include "arena_frame.hpp"
+#include "support/object_of.hpp"
 #include "support/sanitizer.hpp"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <csignal>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 using kin::Reader;
@@ -76,6 +84,47 @@ int drain(const Reader<T>& reader) {
   int count = 0;
   while (reader.try_recv()) ++count;
   return count;
+}
+
+// Rings at its first put, and is stopped then, with the lock; killed when it would ring once more.
+class FatefulLine final : public kin::detail::Line {
+ public:
+  explicit FatefulLine(std::function<void()> ring) : ring_(std::move(ring)) {}
+  void ring() noexcept override {
+    if (has_rung_) static_cast<void>(::raise(SIGKILL));
+    has_rung_ = true;
+    ring_();
+    static_cast<void>(::raise(SIGSTOP));
+  }
+  void silence() noexcept override {}
+  void ring_here() noexcept override {}
+  bool wait_for_piece(kin::detail::ByteChannel& /*channel*/) override { return false; }
+
+ private:
+  std::function<void()> ring_;
+  bool has_rung_ = false;
+};
+
+template <typename T, typename Try>
+void require_not_to_miss(const T& handle, const std::function<void()>& ring, const Watch& watch,
+                         Try try_to_take) {
+  unit::Relative writer([&]() -> std::string {
+    FatefulLine line(ring);
+    const int item = 7;
+    kin::detail::put(crash::channel_of(handle), std::as_bytes(std::span(&item, 1)), {}, line,
+                     unit::last_moment());
+    return "sent";
+  });
+  REQUIRE(unit::eventually([&] { return crash::process_state(writer.pid()) == 'T'; }));
+  CHECK(watch.sees_now());
+  // Gives up waiting for the sender: there is nothing, as far as anybody can tell.
+  CHECK_FALSE(try_to_take());
+  ::kill(writer.pid(), SIGCONT);
+  CHECK(writer.answer().find("signal 9") != std::string::npos);
+  REQUIRE(watch.sees_soon());
+  CHECK(try_to_take() == 7);
+  CHECK_FALSE(try_to_take());
+  CHECK_FALSE(watch.sees_now());
 }
 
 struct Note {
@@ -358,6 +407,24 @@ TEST_SUITE("fileno") {
         return count;
       }));
       CHECK(storm.kills() > 4);
+    }
+  }
+
+  TEST_CASE_FIXTURE(
+      unit::ArenaFrame,
+      "a sender that was stopped for long and then killed behind its commit is not missed") {
+    for (const Loop loop : all_loops) {
+      CAPTURE(static_cast<int>(loop));
+      const kin::Queue<int> queue;
+      const int bell = queue.fileno();
+      const Watch queue_watch(bell, loop);
+      require_not_to_miss(
+          queue, [&] { ::eventfd_write(bell, 1); }, queue_watch, [&] { return queue.try_get(); });
+      const SimplexPipe<int> pipe;
+      const Watch pipe_watch(pipe.reader.fileno(), loop);
+      require_not_to_miss(
+          pipe.reader, [&] { static_cast<void>(::send(pipe.writer.fileno(), "", 1, 0)); },
+          pipe_watch, [&] { return pipe.reader.try_recv(); });
     }
   }
 

@@ -10,6 +10,7 @@ class QuietLine final : public kin::detail::Line {
  public:
   void ring() noexcept override {}
   void silence() noexcept override {}
+  void ring_here() noexcept override {}
   bool wait_for_piece(kin::detail::ByteChannel& /*channel*/) override { return false; }
 };
 

@@ -59,7 +59,11 @@ bool silence_bell(ByteChannel& channel, Line& line) {
     if (slice.has_passed()) break;
   }
   want_bell_once(channel);  // that writer rings when it goes on
-  return has_items(channel);
+  if (has_items(channel)) return true;
+  // Unless it is killed then, right behind its commit. It has rung for that before, which a loop that is
+  // told of edges has seen and forgotten: so such a loop comes again, until the writer has gone on.
+  line.ring_here();
+  return false;
 }
 
 void silence_false_alarm(ByteChannel& channel, Line& line) {

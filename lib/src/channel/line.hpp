@@ -15,6 +15,9 @@ class Line {
   virtual void ring() = 0;
   /// And no longer. With both locks of the channel held, which is empty.
   virtual void silence() noexcept = 0;
+  /// Makes this process's own descriptor readable, also for an event loop that is told of nothing but edges:
+  /// so that it looks again.
+  virtual void ring_here() noexcept = 0;
   /// While a put waits for room, again and again: throws when nobody will ever make any.
   virtual void look_for_readers() {}
   /// In the middle of a message that comes in pieces, with the head lock held: waits for the next.
@@ -34,6 +37,7 @@ class NoLine final : public Line {
  public:
   void ring() noexcept override {}
   void silence() noexcept override {}
+  void ring_here() noexcept override {}
   bool wait_for_piece(ByteChannel& /*channel*/) override { return false; }
 };
 

@@ -63,6 +63,12 @@ class SocketLine final : public PipeLine {
     });
   }
 
+  void ring_here() noexcept override {
+    all_ends().with([this](Ends&) {
+      if (end_.own_bell) ::eventfd_write(end_.own_bell.get(), 1);
+    });
+  }
+
   bool peer_is_gone() override {
     const Use use(end_);
     if ((look(0) & POLLHUP) == 0) return false;
