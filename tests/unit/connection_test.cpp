@@ -15,6 +15,7 @@
 #include <boost/serialization/vector.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <future>
@@ -29,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <unistd.h>
 
 using kin::Connection;
@@ -270,6 +272,33 @@ TEST_SUITE("connection") {
       });
       CHECK(child.answer() == "told");
     }
+  }
+
+  TEST_CASE_FIXTURE(
+      unit::ArenaFrame,
+      "a child forked while a thread still sleeps on an end that was closed has none") {
+    const SimplexPipe<int> pipe;
+    std::atomic<pid_t> sleeper = 0;
+    auto receiver = std::async(std::launch::async, [&] {
+      sleeper = ::gettid();
+      try {
+        static_cast<void>(pipe.reader.recv());
+      } catch (const std::logic_error&) {
+        return true;
+      }
+      return false;
+    });
+    REQUIRE(unit::eventually([&] { return sleeper != 0 && crash::process_state(sleeper) == 'S'; }));
+    pipe.reader.close();
+    // The sleeper finds that out at the end of its slice.
+    const unit::Relative child([]() -> std::string {
+      while (true) ::pause();
+    });
+    CHECK(receiver.get());
+    pollfd about{pipe.writer.fileno(), 0, 0};
+    CHECK(unit::eventually([&] { return ::poll(&about, 1, 0) == 1; }));
+    CHECK((about.revents & POLLHUP) != 0);
+    CHECK_THROWS_AS(pipe.writer.send(1), kin::BrokenPipe);
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame,

@@ -6,6 +6,7 @@
 #include "connection/end_state.hpp"
 
 #include "base/immortal.hpp"
+#include "os/fork.hpp"
 
 #include <algorithm>
 #include <new>
@@ -18,7 +19,23 @@
 namespace kin::detail {
 namespace {
 
-[[maybe_unused]] const bool ends_are_made = made_at_load(all_ends);
+// In a child: an end that another thread of the parent's had closed, and whose descriptors waited for the
+// last who slept on them. Nobody sleeps on them here.
+void close_what_was_closed() noexcept {
+  all_ends().with([](Ends& all) {
+    for (End::State* one = all.first; one != nullptr; one = one->next) {
+      if (!one->is_closed.load() || !one->socket) continue;
+      one->close_descriptors();
+      one->tell_peers();
+    }
+  });
+}
+
+[[maybe_unused]] const bool ends_are_made = [] {
+  made_at_load(all_ends);
+  call_in_children(close_what_was_closed);
+  return true;
+}();
 
 // Who notes the ends that this thread copies; the innermost.
 thread_local EndsNoted* noting = nullptr;
