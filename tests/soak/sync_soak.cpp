@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 
 // All meeting points under fire at once: eight workers take permits, hand tokens over, set events, wait on
-// a condition, meet at a barrier and change a value, and are killed in the midst of it.
+// a condition, meet at a barrier, change a value and shared objects, and are killed in the midst of it.
 //
 // What a worker adds or takes away it notes before and after, so that every number is right to one for each
 // of the killed: tokens that were released and not acquired are in the semaphore, items that were put and
-// not taken are there, and the value has been changed as often as was noted. The permits of the bounded
+// not taken are there, and value and object have been changed as often as was noted. The permits of the bounded
 // semaphore are all free when nobody is left.
 
 #include "tally.hpp"
@@ -35,6 +35,7 @@ struct Notes {
   Tally put;
   Tally taken;
   Tally changed;
+  Tally changed_object;
   Tally passes;
   std::atomic<std::uint64_t> items;  // guarded by the lock of the condition
 };
@@ -43,6 +44,8 @@ struct Pair {
   std::uint64_t first;
   std::uint64_t second;
 };
+
+using Numbers = kin::SharedVector<std::uint64_t>;
 
 /// What the workers meet at.
 struct Places {
@@ -53,6 +56,8 @@ struct Places {
   kin::Condition changed;
   kin::Barrier barrier{parties};
   kin::Value<Pair> value{Pair{0, 0}};
+  kin::SharedObject<Pair> object;
+  kin::SharedObject<Numbers> numbers;
 };
 
 class Worker {
@@ -61,13 +66,15 @@ class Worker {
       : places_(places), notes_(notes), chance_(chance), desk_(desk), self_(incarnation) {}
 
   void turn() {
-    switch (chance_.up_to(6)) {
+    switch (chance_.up_to(8)) {
       case 0: use_resource(); break;
       case 1: release_token(); break;
       case 2: acquire_token(); break;
       case 3: signal(); break;
       case 4: put_or_take(); break;
       case 5: meet(); break;
+      case 6: change_object(); break;
+      case 7: change_numbers(); break;
       default: change_value(); break;
     }
     desk_.progress.fetch_add(1, std::memory_order_relaxed);
@@ -147,6 +154,40 @@ class Worker {
     });
   }
 
+  // Who is killed in it may have changed one half.
+  void change_object() {
+    desk_.does.store("object");
+    Note note(notes_.changed_object, self_);
+    try {
+      places_.object.with([](Pair& pair) {
+        if (pair.first != pair.second) violation("half an object, and nobody was told");
+        ++pair.first;
+        ++pair.second;
+      });
+    } catch (const kin::OwnerDied&) {
+      note.take_back();
+      places_.object.repair([](Pair& pair) { pair.second = pair.first; });
+    }
+  }
+
+  // A container that somebody was changing is made anew.
+  void change_numbers() {
+    desk_.does.store("numbers");
+    try {
+      places_.numbers.with([&](Numbers& numbers) {
+        if (chance_.one_in(100)) numbers.clear();
+        numbers.push_back(numbers.size());
+      });
+      places_.numbers.read([](const Numbers& numbers) {
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+          if (numbers[i] != i) violation("%llu stands at %zu", ull(numbers[i]), i);
+        }
+      });
+    } catch (const kin::OwnerDied&) {
+      places_.numbers.replace();
+    }
+  }
+
   const Places& places_;
   Notes& notes_;
   Chance& chance_;
@@ -161,6 +202,7 @@ struct Totals {
   std::uint64_t items = 0;
   std::uint64_t changes = 0;
   std::uint64_t passes = 0;
+  std::uint64_t objects = 0;
 };
 
 void phase(Chance& chance, soak::milliseconds length, Totals& totals) {
@@ -186,6 +228,10 @@ void phase(Chance& chance, soak::milliseconds length, Totals& totals) {
   const Pair pair = places.value.load();
   soak::require_times("changes", pair.first, notes->changed);
   if (pair.first != pair.second) violation("half a value in the end");
+  places.object.repair([](Pair& half) { half.second = half.first; });
+  const Pair object = places.object.read([](const Pair& whole) { return whole; });
+  soak::require_times("changes of the object", object.first, notes->changed_object);
+  if (object.first != object.second) violation("half an object in the end");
   int taken = 0;
   while (taken <= permits &&
          places.resource.try_acquire_for(soak::milliseconds(taken < permits ? 5000 : 0))) {
@@ -203,6 +249,7 @@ void phase(Chance& chance, soak::milliseconds length, Totals& totals) {
   totals.items += notes->put.least();
   totals.changes += pair.first;
   totals.passes += notes->passes.least();
+  totals.objects += object.first;
 }
 
 void hunt(const soak::Options& options) {
@@ -215,9 +262,11 @@ void hunt(const soak::Options& options) {
     phase(chance, soak::milliseconds(200 + chance.up_to(800)), totals);
     settled.compare(soak::Holdings::now(), 0);
   }
-  std::printf("%llu phases, %llu killed; %llu tokens, %llu items, %llu changes, %llu passes\n",
-              ull(totals.phases), ull(totals.killed), ull(totals.tokens), ull(totals.items),
-              ull(totals.changes), ull(totals.passes));
+  std::printf(
+      "%llu phases, %llu killed; %llu tokens, %llu items, %llu changes, %llu passes, "
+      "%llu objects\n",
+      ull(totals.phases), ull(totals.killed), ull(totals.tokens), ull(totals.items),
+      ull(totals.changes), ull(totals.passes), ull(totals.objects));
 }
 
 }  // namespace
