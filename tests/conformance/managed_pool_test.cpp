@@ -113,6 +113,11 @@ TEST_SUITE("managed_pool") {
     const auto pool = manager.pool(4);
     CHECK(pool.starmap(multiply, pairs(10)) == squares(10));
     CHECK(pool.starmap({.chunk_size = 20}, multiply, pairs(100)) == squares(100));
+  }
+
+  TEST_CASE_FIXTURE(Trial, "test_starmap_async") {
+    const kin::Manager manager;
+    const auto pool = manager.pool(4);
     CHECK(pool.starmap_async(multiply, pairs(100)).get_for(patience) == squares(100));
   }
 
