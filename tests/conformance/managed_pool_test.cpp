@@ -141,7 +141,7 @@ TEST_SUITE("managed_pool") {
     const auto future = pool.map_async(
         {.chunk_size = 1, .callback = note, .error_callback = note_error}, square, numbers(10));
     REQUIRE(future.wait_for(patience));
-    CHECK(results.copy() == std::vector{squares(10)});
+    CHECK(results.copy() == std::vector<std::vector<int>>{squares(10)});
     CHECK(errors.empty());
 
     const auto failing = [](int) -> int { throw std::out_of_range("none of these"); };
