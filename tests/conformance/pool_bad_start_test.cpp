@@ -5,11 +5,14 @@
 // Fails when:
 //   ThreadCrew::initialize() catches std::exception only: "an initializer that throws in a thread"
 //   warn_of_threads() is not called: "a pool made among threads"
+//   count_threads() counts kin's own: "a pool made among threads of kin's own"
+//   start_own_thread() does not set is_here_: "a pool made in a callback"
 //   limit_from() refuses nothing: "options that make no sense"
 //   live() does not explain_break(): "an initializer that throws"
 
 #include "pool_trial.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <string>
@@ -82,6 +85,62 @@ TEST_SUITE("pool_bad_start") {
     CHECK(has(line, "threads"));
     gate.put(1);
     CHECK(thread.get() == 1);
+  }
+
+  // Which a fork does no harm to: of a pool's callbacks, of a manager's, and of one who left them behind.
+  TEST_CASE_FIXTURE(Trial, "a pool made among threads of kin's own") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
+    Logged logged;
+    std::atomic<int> calls = 0;
+    const auto count = [&](const auto& /*result*/) { ++calls; };
+    const Gate gate;
+    kin::Pool first(1);
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const auto call =
+        number.apply_async([](int& /*it*/, const Gate& at) { return wait_at(at); }, gate);
+    CHECK(first.apply_async({.callback = count}, square, 3).get_for(patience) == 9);
+    call.add_done_callback(count);
+    {
+      kin::Pool second(1);
+      CHECK(second.apply_async({.callback = count}, square, 4).get_for(patience) == 16);
+      const kin::Manager other;
+      // In a child there are none of them.
+      CHECK(outcome([&] {
+              kin::Pool own(1);
+              expect(own.apply(square, 5) == 25);
+              expect(logged.is_empty());
+              const Gate own_gate;
+              auto thread =
+                  std::async(std::launch::async, [own_gate] { return wait_at(own_gate); });
+              const kin::Pool late(1);
+              expect(has(logged.next(), "2 threads"));
+              own_gate.put(1);
+              expect(thread.get() == 1);
+            }) == 0);
+    }
+    CHECK(logged.next() == "");
+    gate.put(1);
+    CHECK(call.get_for(patience) == 1);
+    CHECK(eventually([&] { return calls == 3; }));
+  }
+
+  // It is the others there that may hold a lock.
+  TEST_CASE_FIXTURE(Trial, "a pool made in a callback") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
+    Logged logged;
+    kin::Pool pool(1);
+    int result = 0;
+    const auto use_another = [&](const int& nine) { result = kin::Pool(1).apply(square, nine); };
+    CHECK(pool.apply_async({.callback = use_another}, square, 3).get_for(patience) == 9);
+    CHECK(result == 81);
+    CHECK(has(logged.next(), "2 threads"));
   }
 
   TEST_CASE_TEMPLATE("options that make no sense", Pool, kin::Pool, kin::ThreadPool) {

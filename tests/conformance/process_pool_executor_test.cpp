@@ -9,6 +9,7 @@
 //   await_notice() names the task before there is a thread: test_python_finalization_error
 //   kill() forgets has_no_patience: test_terminate_workers
 
+#include "support/no_more_threads.hpp"
 #include "support/shared_page.hpp"
 #include "workers.hpp"
 
@@ -17,7 +18,6 @@
 #include <fstream>
 #include <string>
 
-#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -72,32 +72,6 @@ rlim_t allow_descriptors(pid_t pid, rlim_t count) {
   REQUIRE(::prlimit(pid, RLIMIT_NOFILE, &limit, nullptr) == 0);
   return before;
 }
-
-// While it lives no thread can be started: its stack would be larger than all memory.
-class NoMoreThreads {
- public:
-  NoMoreThreads() {
-    pthread_attr_t huge{};
-    REQUIRE(::pthread_getattr_default_np(&huge) == 0);
-    REQUIRE(::pthread_attr_getstacksize(&huge, &usual_) == 0);
-    set(huge, std::size_t{1} << 46);
-  }
-  NoMoreThreads(const NoMoreThreads&) = delete;
-  NoMoreThreads& operator=(const NoMoreThreads&) = delete;
-  ~NoMoreThreads() {
-    pthread_attr_t usual{};
-    ::pthread_getattr_default_np(&usual);
-    set(usual, usual_);
-  }
-
- private:
-  static void set(pthread_attr_t& attributes, std::size_t size) {
-    CHECK(::pthread_attr_setstacksize(&attributes, size) == 0);
-    CHECK(::pthread_setattr_default_np(&attributes) == 0);
-    ::pthread_attr_destroy(&attributes);
-  }
-  std::size_t usual_ = 0;
-};
 
 // terminate_workers() or kill_workers().
 enum class Force { terminate, kill };
@@ -339,7 +313,7 @@ TEST_SUITE("process_pool_executor") {
       const auto first = executor.submit(pass, gate, 1);
       const auto second = executor.submit(pass, gate, 2);
       {
-        const NoMoreThreads none;
+        const support::NoMoreThreads none;
         for (int i = 0; i < 3; ++i) {
           CHECK_THROWS_AS(first.add_done_callback(count), kin::SystemError);
           CHECK_THROWS_AS(static_cast<void>(pool.apply_async({.callback = count}, square, 3)),

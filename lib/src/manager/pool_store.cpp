@@ -6,7 +6,7 @@
 
 #include <kin/detail/pool_store.hpp>
 
-#include "base/signal_mask.hpp"
+#include "base/own_thread.hpp"
 #include "manager/manager_state.hpp"
 #include "manager/server.hpp"
 
@@ -20,7 +20,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <typeinfo>
 #include <utility>
@@ -127,19 +126,14 @@ Callback<void()> PoolStore::when_over(std::shared_ptr<CalledBack> called_back) c
 bool PoolStore::join() {
   if (pool_->join_for(std::chrono::nanoseconds(0))) return true;
   if (joiner_.joinable()) return false;
-  const SignalsBlocked blocked;
-  try {
-    joiner_ = std::thread([this] {
-      try {
-        pool_->join();
-      } catch (const std::exception& error) {
-        log(LogLevel::error, std::string("a manager's pool could not be joined: ") + error.what());
-      }
-      (*nudge_)();
-    });
-  } catch (const std::system_error& error) {
-    throw SystemError("pthread_create", error.code().value());
-  }
+  joiner_ = start_own_thread([this] {
+    try {
+      pool_->join();
+    } catch (const std::exception& error) {
+      log(LogLevel::error, std::string("a manager's pool could not be joined: ") + error.what());
+    }
+    (*nudge_)();
+  });
   return false;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/fork_depth.hpp"
 #include "base/fork_lock.hpp"
+#include "base/own_thread.hpp"
 #include "base/syscall.hpp"
 #include "base/thread_id.hpp"
 #include "os/child.hpp"
@@ -73,6 +74,7 @@ void after_fork_in_parent() { ForkLock::unlock_all(); }
 void after_fork_in_child() {
   ForkLock::unlock_all();
   ++fork_depth;
+  OwnThread::forget();
   forget_thread_id();
   adopt_slot(reserved);
   forget_children_of_parent();

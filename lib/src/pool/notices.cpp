@@ -2,24 +2,17 @@
 
 #include "pool/notices.hpp"
 
-#include "base/signal_mask.hpp"
+#include "base/own_thread.hpp"
 
-#include <kin/error.hpp>
 #include <kin/log.hpp>
 
 #include <chrono>
-#include <system_error>
 
 namespace kin::detail {
 
 void Notices::start() {
   if (thread_.joinable() || has_ended_) return;
-  const SignalsBlocked blocked;  // signals are for the application's threads
-  try {
-    thread_ = std::thread([this, is_left = is_left_] { run(*is_left); });
-  } catch (const std::system_error& error) {
-    throw SystemError("pthread_create", error.code().value());
-  }
+  thread_ = start_own_thread([this, is_left = is_left_] { run(*is_left); });
 }
 
 void Notices::run(const std::atomic<bool>& is_left) {

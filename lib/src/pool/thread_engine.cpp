@@ -6,6 +6,7 @@
 #include <kin/detail/thread_engine.hpp>
 
 #include "base/fork_depth.hpp"
+#include "base/own_thread.hpp"
 #include "base/signal_mask.hpp"
 #include "os/fork.hpp"
 #include "pool/finishing.hpp"
@@ -146,7 +147,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
     try {
       if (here() == this) {
         // The last handle went in a task: a thread can't join itself.
-        std::thread([self = shared_from_this()] { self->end(); }).detach();
+        start_own_thread([self = shared_from_this()] { self->end(); }).detach();
         return;
       }
       join(Deadline::never());
