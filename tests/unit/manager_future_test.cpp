@@ -2,6 +2,7 @@
 
 #include "frame.hpp"
 #include "manager/server.hpp"
+#include "support/no_more_threads.hpp"
 
 #include <kin/error.hpp>
 #include <kin/future.hpp>
@@ -11,8 +12,10 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <latch>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -109,6 +112,47 @@ TEST_SUITE("manager future") {
     }
     CHECK(eventually([&] { return called == calls; }));
     CHECK(number.copy() == calls);
+  }
+
+  // Fails when the thread is made without the lock: one that is added meanwhile is forgotten when it can't be.
+  TEST_CASE("who is not told that there is no thread is called") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const kin::Queue<int> begun;
+    const kin::Queue<int> go_on;
+    const auto busy = number.apply_async(hold_up, begun, go_on);
+    static_cast<void>(begun.get());
+    const auto later = number.apply_async(count_up);
+    constexpr int askers = 4;
+    constexpr int tries = 2000;
+    std::atomic<int> taken{0};
+    std::atomic<int> refused{0};
+    std::atomic<int> called{0};
+    std::latch all_are_there(askers + 1);
+    const auto ask = [&] {
+      all_are_there.arrive_and_wait();
+      for (int i = 0; i < tries; ++i) {
+        try {
+          later.add_done_callback([&](const kin::Future<int>& /*done*/) { ++called; });
+          ++taken;
+        } catch (const kin::SystemError&) {
+          ++refused;
+        }
+      }
+    };
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < askers; ++i) threads.emplace_back(ask);
+    {
+      const support::NoMoreThreads none;
+      all_are_there.arrive_and_wait();
+      threads.clear();
+    }
+    CHECK(refused == askers * tries);
+    CHECK(taken == 0);
+    later.add_done_callback([&](const kin::Future<int>& /*done*/) { called += 10; });
+    go_on.put(1);
+    CHECK(eventually([&] { return called == 10; }));
   }
 
   // Fails when the object of a call ends as soon as nobody but that call refers to it.

@@ -7,6 +7,7 @@
 #include "base/fork_depth.hpp"
 #include "base/guarded.hpp"
 #include "base/immortal.hpp"
+#include "base/own_thread.hpp"
 #include "base/readable_type.hpp"
 #include "manager/link.hpp"
 #include "manager/server.hpp"
@@ -279,7 +280,6 @@ void watch(Watched* own, LinePtr bell_line) {
 bool AsyncCall::want_notice() {
   check_process();
   LinePtr spare = take_async_line(hosted());  // without the other lock
-  Watched* begun = nullptr;
   watches().with([&](Watches& watches) {
     if (std::exchange(watches.depth, fork_depth) != fork_depth) {
       for (auto& one : watches.all) static_cast<void>(one.release());  // the parent's
@@ -292,23 +292,21 @@ bool AsyncCall::want_notice() {
       auto made = std::make_unique<Watched>();
       made->server = line_->server;
       made->bell_line = spare->index;
-      own = begun = watches.all.emplace_back(std::move(made)).get();
+      own = made.get();
+      // With the lock: whoever finds it in the list has a thread to look after what is added.
+      watches.all.push_back(std::move(made));
+      try {
+        start_own_thread([own, line = spare.get()] { watch(own, LinePtr(line)); }).detach();
+      } catch (...) {
+        watches.all.pop_back();
+        throw;
+      }
+      static_cast<void>(spare.release());  // the thread's
     }
     own->calls.push_back(TaskRef(*this));
     rings_at(own->bell_line);
   });
-  if (begun != nullptr) {
-    try {
-      std::thread(watch, begun, std::move(spare)).detach();
-    } catch (const std::system_error& error) {
-      watches().with([&](Watches& watches) {
-        std::erase_if(watches.all, [&](const auto& one) { return one.get() == begun; });
-      });
-      throw SystemError("thread", error.code().value());
-    }
-  } else {
-    keep_free(std::move(spare));
-  }
+  if (spare) keep_free(std::move(spare));
   CallLine& line = *line_->line;
   while (true) {
     const LineWord now = line.now();
