@@ -27,6 +27,9 @@ using outside::Account;
 using outside::Counts;
 using outside::Words;
 
+// Here only, and not in the manager's program.
+[[maybe_unused]] const bool numbers_are_exposed = kin::expose<double>();
+
 void require(bool is_so, const char* what) {
   if (!is_so) throw std::runtime_error(std::string("it is not so: ") + what);
 }
@@ -157,12 +160,29 @@ void use_ready_types(const kin::Manager& manager) {
 
 void ask_for_too_much(const kin::Manager& manager) {
   const auto account = manager.find<kin::Proxy<Account>>("account");
-  const auto refused = [&](auto&& function) {
-    return complaint<std::invalid_argument>(function).find("not exposed") != std::string::npos;
+  // It says which call it was, and what to do.
+  const auto refused = [&](auto&& function, const std::string& name) {
+    const std::string text = complaint<std::invalid_argument>(function);
+    const auto holds = [&](const std::string& part) {
+      return text.find(part) != std::string::npos;
+    };
+    return holds("not exposed") && holds(name) && holds("kin::expose<");
   };
-  REQUIRE(refused([&] { return account.call(&Account::secret); }));
-  REQUIRE(refused([&] { return account.apply([](Account& it) { return it.secret(); }); }));
-  REQUIRE(refused([&] { return manager.make<std::vector<int>>(); }));
+  const std::string secret = "int (outside::Account::*)() const";
+  REQUIRE(refused([&] { return account.call(&Account::secret); }, secret));
+  REQUIRE(refused([&] { return account.call_async(&Account::secret).get(); }, secret));
+  REQUIRE(refused([&] { return account.apply([](Account& it) { return it.secret(); }); },
+                  "lambda(outside::Account&)"));
+  REQUIRE(refused([&] { return manager.make<std::vector<int>>(); }, "std::vector<int"));
+  auto batch = account.batch();
+  static_cast<void>(batch.call(&Account::balance));
+  static_cast<void>(batch.call(&Account::secret));
+  REQUIRE(refused(
+      [&] {
+        batch.run();
+        return 0;
+      },
+      "call 2 of the batch"));
   const kin::Queue<int> own;
   REQUIRE(complaint<std::invalid_argument>([&] {
             account.apply([](Account& /*it*/, const kin::Queue<int>& /*queue*/) {}, own);
@@ -173,7 +193,9 @@ void ask_for_too_much(const kin::Manager& manager) {
           }).find("nobody") != std::string::npos);
   // Plain values, if their type was exposed.
   REQUIRE(manager.find<std::string>("motto") == "honest");
-  REQUIRE(refused([&] { return manager.find<int>("number"); }));
+  REQUIRE(refused([&] { return manager.find<int>("number"); }, "Find<int>"));
+  REQUIRE(refused([&] { return manager.find<double>("number"); },
+                  "in the manager's program: kin::detail::Find<double>"));
   REQUIRE(complaint<std::invalid_argument>([&] {
             return manager.find<Words>("account");
           }).find("Account") != std::string::npos);

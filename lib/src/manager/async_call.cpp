@@ -10,6 +10,7 @@
 #include "base/own_thread.hpp"
 #include "base/readable_type.hpp"
 #include "manager/link.hpp"
+#include "manager/refusal.hpp"
 #include "manager/server.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/soft_limit.hpp"
@@ -175,7 +176,9 @@ class AsyncCall final : public Task {
       }
     }
     IncomingCargo cargo;
-    return take_exception(message(cargo), cargo);
+    const std::exception_ptr exception = take_exception(message(cargo), cargo);
+    if (!line_->line->now().has(LineWord::refused)) return exception;
+    return name_refused(exception, *function_, {});
   }
 
   [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override {

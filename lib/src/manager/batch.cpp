@@ -154,7 +154,7 @@ std::size_t BatchMessage::add(HostedCode code, std::span<const std::byte> argume
 
 void BatchMessage::run(Object& hosted) {
   if (count_ == 0) return;
-  RemoteCall call(hosted);
+  RemoteCall call(hosted, typeid(void));
   call.make(run_batch, bytes_, {.handles = handles_, .descriptors = {}});
   answers_->take(call.result(), std::move(call.cargo()));
   clear();

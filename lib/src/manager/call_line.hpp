@@ -34,7 +34,8 @@ class LineWord {
     in_block = 4,   // the answer is in the line's block, with its length beside it
     cargo = 8,      // and something came with it
     observed = 16,  // the client wants its bell rung
-    not_now = 32    // there is no answer, and the client did not want to wait for one
+    not_now = 32,   // there is no answer, and the client did not want to wait for one
+    refused = 64    // the exception: the call is not exposed, and its client knows its name
   };
 
   explicit constexpr LineWord(std::uint64_t bits) noexcept : bits_(bits) {}

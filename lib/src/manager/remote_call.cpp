@@ -7,6 +7,7 @@
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 #include "manager/link.hpp"
+#include "manager/refusal.hpp"
 #include "manager/server.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/pause.hpp"
@@ -116,7 +117,8 @@ void settle(CallLine& line) noexcept {
   if (now.has(LineWord::cargo)) unload_cargo(line.cargo);
 }
 
-RemoteCall::RemoteCall(Object& hosted) : hosted_(hosted), line_(nullptr) {
+RemoteCall::RemoteCall(Object& hosted, const std::type_info& function)
+    : hosted_(hosted), function_(function), line_(nullptr) {
   const HostedObject& object = HostedObject::of(hosted);
   if (!Server::serves(object)) line_ = &take_thread_line(object);
 }
@@ -149,7 +151,7 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
     complain_server_died(link->state());
   }
   if (!wait(only_looks ? Deadline::never() : deadline, may_withdraw)) return false;
-  read_answer();
+  read_answer(message.subspan(request_head_size));
   return !line_->line->now().has(LineWord::not_now);
 }
 
@@ -208,13 +210,15 @@ void RemoteCall::look_after_server() {
   complain_server_died(link->state());
 }
 
-void RemoteCall::read_answer() {
+void RemoteCall::read_answer(std::span<const std::byte> arguments) {
   CallLine& line = *line_->line;
   const LineWord now = line.now();
   result_ = answer_in(line);
   if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo_);
   if (!now.has(LineWord::exception)) return;
-  std::rethrow_exception(take_exception(result_, cargo_));
+  const std::exception_ptr exception = take_exception(result_, cargo_);
+  std::rethrow_exception(now.has(LineWord::refused) ? name_refused(exception, function_, arguments)
+                                                    : exception);
 }
 
 bool RemoteCall::make_here(HostedCode code, std::span<const std::byte> arguments,

@@ -49,7 +49,8 @@ struct CallFrame {
     unread = 2,      // of one that is over
     exception = 4,   // of an answer
     late = 8,        // of an answer: there is none, as the time was up or nobody wanted to wait
-    all_flags = 15
+    refused = 16,    // of an answer: the exception says that the call is not exposed
+    all_flags = 31
   };
 
   FrameKind kind{};

@@ -9,7 +9,7 @@
 #include <kin/detail/hosted_calls.hpp>
 
 #include <algorithm>
-#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
@@ -48,6 +48,11 @@ std::uint64_t number_of(const ExposedCall& call) noexcept {
   return std::max(hash(call.function->name(), hash(call.call->name())), first_number);
 }
 
+// Who called knows its name; see name_refused().
+std::string described(std::size_t part) {
+  return part == 0 ? "this call" : "call " + std::to_string(part) + " of the batch";
+}
+
 }  // namespace
 
 void add_exposed(const ExposedCall& call) {
@@ -80,14 +85,16 @@ std::vector<std::uint64_t> ExposedCalls::numbers() const {
 }
 
 std::uint64_t ExposedCalls::number_for(HostedCode code, std::span<std::byte> arguments) const {
-  if (code != batch_code()) return one_number(code, arguments);
-  for_each_call(arguments, [&](std::uint64_t& part_code, std::span<std::byte> part) {
-    part_code = one_number(reinterpret_cast<HostedCode>(part_code), part);
+  if (code != batch_code()) return one_number(code, arguments, 0);
+  std::size_t part = 0;
+  for_each_call(arguments, [&](std::uint64_t& part_code, std::span<std::byte> its_arguments) {
+    part_code = one_number(reinterpret_cast<HostedCode>(part_code), its_arguments, ++part);
   });
   return batch_number;
 }
 
-std::uint64_t ExposedCalls::one_number(HostedCode code, std::span<std::byte> arguments) const {
+std::uint64_t ExposedCalls::one_number(HostedCode code, std::span<std::byte> arguments,
+                                       std::size_t part) const {
   const auto [first, last] = by_code_.equal_range(code);
   for (auto at = first; at != last; ++at) {
     const ExposedCall& call = at->second;
@@ -97,28 +104,25 @@ std::uint64_t ExposedCalls::one_number(HostedCode code, std::span<std::byte> arg
     std::ranges::fill(function, std::byte{});
     return number_of(call);
   }
-  throw std::invalid_argument(
-      "kin: this call is not exposed, so it can't go to another program's manager: "
-      "kin::expose<T, &T::function>() tells which can, in both programs, and functions that are "
-      "given as arguments can't");
+  throw NotExposed("kin: " + described(part) +
+                   " is not exposed, so it can't go to another program's manager");
 }
 
 HostedCode ExposedCalls::code_for(std::uint64_t number, std::span<std::byte> arguments,
                                   std::uint64_t type) const {
-  if (number != batch_number) return one_code(number, arguments, type);
-  for_each_call(arguments, [&](std::uint64_t& part_code, std::span<std::byte> part) {
-    part_code = reinterpret_cast<std::uint64_t>(one_code(part_code, part, type));
+  if (number != batch_number) return one_code(number, arguments, type, 0);
+  std::size_t part = 0;
+  for_each_call(arguments, [&](std::uint64_t& part_code, std::span<std::byte> its_arguments) {
+    part_code = reinterpret_cast<std::uint64_t>(one_code(part_code, its_arguments, type, ++part));
   });
   return batch_code();
 }
 
 HostedCode ExposedCalls::one_code(std::uint64_t number, std::span<std::byte> arguments,
-                                  std::uint64_t type) const {
+                                  std::uint64_t type, std::size_t part) const {
   const auto found = by_number_.find(number);
   if (found == by_number_.end() || found->second.type != type) {
-    throw std::invalid_argument(
-        "kin: the manager's program does not expose this call: kin::expose<T, &T::function>() "
-        "tells which can be made from outside, in both programs");
+    throw NotExposed("kin: " + described(part) + " is not exposed in the manager's program");
   }
   const ExposedCall& call = found->second;
   if (arguments.size() < call.which_size) InArchive::complain_short();

@@ -102,6 +102,9 @@ void Relay::forward(const RequestHead& head, std::span<std::byte> arguments) {
   std::optional<CallFrame> frame;
   try {
     frame = translate(head, arguments);
+  } catch (const NotExposed& refused) {
+    fail(head, refused.to_be_sent(), LineWord::exception | LineWord::refused);
+    return;
   } catch (...) {
     fail(head, std::current_exception());
     return;
@@ -161,9 +164,10 @@ std::uint32_t Relay::outsider_for(Stamp process) {
   return at->second;
 }
 
-void Relay::fail(const RequestHead& head, std::exception_ptr exception) noexcept {
+void Relay::fail(const RequestHead& head, std::exception_ptr exception,
+                 std::uint8_t flags) noexcept {
   give_exception(std::move(exception), nullptr, [&](std::span<const std::byte> bytes) {
-    answer(state_, state_.line(head.line), head.sequence, bytes, {}, LineWord::exception);
+    answer(state_, state_.line(head.line), head.sequence, bytes, {}, flags);
   });
 }
 
@@ -290,6 +294,7 @@ void Relay::take_answer(const CallFrame& frame) {
   std::uint8_t flags = 0;
   if (frame.has(CallFrame::exception)) flags |= LineWord::exception;
   if (frame.has(CallFrame::late)) flags |= LineWord::not_now;
+  if (frame.has(CallFrame::refused)) flags |= LineWord::refused;
   slot->state = SlotState::answered;
   std::size_t known = 0;
   try {

@@ -54,7 +54,8 @@ class Relay {
   [[nodiscard]] CallFrame translate(const RequestHead& head, std::span<std::byte> arguments);
   [[nodiscard]] ObjectRef object_of(const HostedObject& hosted);
   [[nodiscard]] std::uint32_t outsider_for(Stamp process);
-  void fail(const RequestHead& head, std::exception_ptr exception) noexcept;
+  void fail(const RequestHead& head, std::exception_ptr exception,
+            std::uint8_t flags = LineWord::exception) noexcept;
   void send(const CallFrame& frame);
 
   void look_around();

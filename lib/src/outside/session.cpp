@@ -78,6 +78,10 @@ void Session::begin(const CallFrame& frame) {
     make_call(frame, slot);
   } catch (const QueueShutDown&) {
     throw EndOfStream("the manager was shut down");
+  } catch (const NotExposed& refused) {
+    connection_.send(failure(frame.slot, frame.sequence, refused.to_be_sent(),
+                             CallFrame::exception | CallFrame::refused),
+                     {});
   } catch (const std::exception&) {
     connection_.send(failure(frame.slot, frame.sequence, std::current_exception()), {});
   }
@@ -291,13 +295,13 @@ bool Session::give_up(Slot& slot) {
 }
 
 std::vector<std::byte> Session::failure(std::uint32_t slot, std::uint32_t sequence,
-                                        std::exception_ptr exception) {
+                                        std::exception_ptr exception, std::uint32_t flags) {
   std::vector<std::byte> message;
   give_exception(std::move(exception), nullptr, [&](std::span<const std::byte> bytes) {
     message = write_frame({.kind = FrameKind::answer,
                            .slot = slot,
                            .sequence = sequence,
-                           .flags = CallFrame::exception,
+                           .flags = flags,
                            .bytes = bytes});
   });
   return message;

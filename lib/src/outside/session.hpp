@@ -66,7 +66,8 @@ class Session {
   [[nodiscard]] std::vector<std::byte> read_answer(std::uint32_t index, Slot& slot);
   [[nodiscard]] bool give_up(Slot& slot);
   [[nodiscard]] static std::vector<std::byte> failure(std::uint32_t slot, std::uint32_t sequence,
-                                                      std::exception_ptr exception);
+                                                      std::exception_ptr exception,
+                                                      std::uint32_t flags = CallFrame::exception);
 
   Handle root_handle_;
   Root root_;

@@ -100,7 +100,7 @@ struct SimpleCall : CallOnHosted<T, F, As...> {
 
   template <typename... Given>
   static Result make(Object& hosted, const F& function, Given&&... given) {
-    RemoteCall call(hosted);
+    RemoteCall call(hosted, typeid(F));
     SimpleCall::with_message([&](std::span<std::byte> message,
                                  const OutgoingCargo& cargo) { call.make(run, message, cargo); },
                              function, std::forward<Given>(given)...);
@@ -151,7 +151,7 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
   /// None, or false, when the time is up.
   template <typename... Given>
   static auto make(Object& hosted, Deadline deadline, const F& function, Given&&... given) {
-    RemoteCall call(hosted);
+    RemoteCall call(hosted, typeid(F));
     const bool came = WaitingCall::with_message(
         [&](std::span<std::byte> message, const OutgoingCargo& cargo) {
           if constexpr (requires { F::in_any_case; }) {

@@ -28,7 +28,8 @@ inline constexpr std::size_t request_head_size = 32;
 /// Throws: ManagerDied; what the function threw.
 class KIN_EXPORT RemoteCall {
  public:
-  explicit RemoteCall(Object& hosted);
+  /// `function`: what errors name it by.
+  RemoteCall(Object& hosted, const std::type_info& function);
   ~RemoteCall();
   RemoteCall(const RemoteCall&) = delete;
   RemoteCall& operator=(const RemoteCall&) = delete;
@@ -55,9 +56,10 @@ class KIN_EXPORT RemoteCall {
                  const OutgoingCargo& outgoing, bool only_looks);
   bool wait(Deadline deadline, bool may_withdraw);
   void look_after_server();
-  void read_answer();
+  void read_answer(std::span<const std::byte> arguments);
 
   Object& hosted_;
+  const std::type_info& function_;
   struct ThreadLine* line_;  // null: the object is this process's own
   std::span<const std::byte> result_;
   IncomingCargo cargo_;
