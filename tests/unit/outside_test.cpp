@@ -7,6 +7,7 @@
 #include "outside/call_frame.hpp"
 #include "support/outside_account.hpp"
 #include "unit/outsider_path.hpp"
+#include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
 #include <kin/listener.hpp>
@@ -34,6 +35,7 @@ extern char** environ;  // NOLINT(readability-redundant-declaration)
 
 namespace {
 
+using kin::detail::SoftLimit;
 using outside::Account;
 
 std::string own_address() { return "@kin-outside-" + std::to_string(::getpid()); }
@@ -160,6 +162,29 @@ TEST_SUITE("outside") {
     manager.publish("account", account);
     Outsider outsider(manager.address(), "too much");
     CHECK(outsider.last_line() == "ok");
+  }
+
+  TEST_CASE("a task's soft limit ends its waiting calls at a manager of another program") {
+    const Frame frame;
+    const kin::Manager manager(open_to_all());
+    const auto jobs = manager.queue<std::string>();
+    manager.publish("jobs", jobs);
+    const auto far = kin::Manager::connect(manager.address(), std::string(outside::key));
+    const auto same = far.find<kin::managed::Queue<std::string>>("jobs");
+    {
+      const SoftLimit limit(20, kin::detail::Deadline::now());
+      CHECK_THROWS_AS(static_cast<void>(same.get_for(patience)), kin::TimeoutError);
+      CHECK(SoftLimit::has_passed());
+      CHECK(manager.statistics().parked == 0);
+      // Whatever need not wait succeeds all the same.
+      CHECK_FALSE(same.try_get());
+      jobs.put("one");
+      CHECK(same.try_get() == "one");
+    }
+    const SoftLimit limit(60'000, kin::detail::Deadline::now());
+    CHECK_FALSE(same.get_for(1ms));
+    jobs.put("two");
+    CHECK(same.get() == "two");
   }
 
   TEST_CASE("what it held is free when it is killed") {

@@ -37,6 +37,12 @@ std::uint32_t limit_of(Deadline deadline) {
       std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 1, UINT32_MAX));
 }
 
+// Behind a soft limit, what need not wait is to succeed: so long the server has to come to it.
+Deadline at_least_a_slice(Deadline deadline) {
+  if (deadline.is_never()) return deadline;
+  return Deadline::at(std::max(deadline.nanoseconds(), Deadline::now() + slice_nanoseconds));
+}
+
 UniqueFd duplicate(int descriptor) {
   return away_from_stdio(UniqueFd(checked("fcntl", ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0))));
 }
@@ -140,19 +146,26 @@ bool RemoteCall::make(HostedCode code, std::span<std::byte> message, const Outgo
   // Who may give up before the server has begun says so: then the server has to ask whether it did.
   const bool may_withdraw =
       (may_wait && !deadline.is_never() && !only_looks) || SoftLimit::is_set();
+  // Where the manager is another program's, the limit is watched there: the one that comes first.
+  const Deadline own_limit = only_looks ? Deadline::never() : deadline;
+  const Deadline soft_limit =
+      only_looks ? Deadline::never() : at_least_a_slice(SoftLimit::deadline());
+  const bool is_soft = soft_limit.nanoseconds() < own_limit.nanoseconds();
   const std::uint32_t flags = (may_withdraw ? RequestHead::may_be_withdrawn : 0) |
                               (only_looks ? RequestHead::only_looks : 0);
   try {
     send_request(*line_, object, code, message, cargo, flags,
-                 may_withdraw ? limit_of(deadline) : 0);
+                 limit_of(is_soft ? soft_limit : own_limit));
   } catch (const QueueShutDown&) {
     const std::shared_ptr<ServerLink> link = line_->link;
     drop(*std::exchange(line_, nullptr));
     complain_server_died(link->state());
   }
-  if (!wait(only_looks ? Deadline::never() : deadline, may_withdraw)) return false;
+  if (!wait(own_limit, may_withdraw)) return false;
   read_answer(message.subspan(request_head_size));
-  return !line_->line->now().has(LineWord::not_now);
+  if (!line_->line->now().has(LineWord::not_now)) return true;
+  if (is_soft) SoftLimit::give_up();
+  return false;
 }
 
 void RemoteCall::make_in_any_case(HostedCode code, std::span<std::byte> message,
@@ -174,11 +187,16 @@ bool RemoteCall::wait(Deadline deadline, bool may_withdraw) {
     pause();
   }
   if (spin(is_answered, deadline, nullptr)) return true;
+  const Deadline soft_limit = at_least_a_slice(SoftLimit::deadline());
   while (true) {
     const LineWord now = line.now();
     if (now.state() == CallState::answered) return true;
     const bool is_late = deadline.has_passed();
-    if (may_withdraw && (is_late || SoftLimit::gives_up()) && now.state() != CallState::running) {
+    const bool is_softly_late = SoftLimit::gives_up();
+    const bool gives_up =
+        is_late ||
+        (is_softly_late && (now.state() == CallState::parked || soft_limit.has_passed()));
+    if (may_withdraw && gives_up && now.state() != CallState::running) {
       std::uint64_t before = now.bits();
       if (!line.word.compare_exchange_strong(before,
                                              LineWord(now.sequence(), CallState::idle).bits()))
@@ -194,8 +212,9 @@ bool RemoteCall::wait(Deadline deadline, bool may_withdraw) {
       continue;
     }
     // The server answers what it has begun with, late or not; or it parks it in a moment.
-    if (!futex_wait_slice(line.sleepers_word(), awaited.low(),
-                          is_late ? Deadline::after(std::chrono::milliseconds(1)) : deadline)) {
+    if (!futex_wait_slice(
+            line.sleepers_word(), awaited.low(),
+            is_late || is_softly_late ? Deadline::after(std::chrono::milliseconds(1)) : deadline)) {
       look_after_server();
     }
   }

@@ -18,13 +18,20 @@ bool SoftLimit::gives_up() noexcept {
   return has_passed() && std::uncaught_exceptions() <= own_.exceptions;
 }
 
+Deadline SoftLimit::deadline_of_set() noexcept {
+  if (std::uncaught_exceptions() > own_.exceptions) return Deadline::never();
+  return Deadline::at(own_.until);
+}
+
 void SoftLimit::give_up_if_passed(FunctionRef<std::string()> what) {
-  if (!gives_up()) return;
-  const std::string text = what();
+  if (gives_up()) give_up_for(what());
+}
+
+void SoftLimit::give_up_for(const std::string& what) {
   throw TimeoutError("the task's soft limit of " + std::to_string(own_.milliseconds) +
                      " ms has passed, and this call would wait: return from the task with what "
                      "there is, or give it a longer soft_timeout" +
-                     (text.empty() ? "" : ". It waits for " + text));
+                     (what.empty() ? "" : ". It waits for " + what));
 }
 
 }  // namespace kin::detail

@@ -39,6 +39,12 @@ class SoftLimit {
   /// Whether who waits is to give up: it has passed, and the stack is not being unwound, as destructors
   /// wait too.
   [[nodiscard]] static bool gives_up() noexcept;
+  /// When it passes, for somebody else to watch; never where nobody would give up then.
+  [[nodiscard]] static Deadline deadline() noexcept {
+    return is_set() ? deadline_of_set() : Deadline::never();
+  }
+  /// Throws TimeoutError: it has passed, as whoever watched it says.
+  [[noreturn]] static void give_up() { give_up_for({}); }
   /// Throws TimeoutError then.
   static void check() {
     if (is_set()) [[unlikely]] {
@@ -69,7 +75,9 @@ class SoftLimit {
       return std::int64_t{milliseconds} * 1'000'000;
     }
   };
+  [[nodiscard]] static Deadline deadline_of_set() noexcept;
   static void give_up_if_passed(FunctionRef<std::string()> what);
+  [[noreturn]] static void give_up_for(const std::string& what);
 
   // Initial-exec: reading it costs no call.
   [[gnu::tls_model("initial-exec")]] static inline constinit thread_local InForce own_{};
