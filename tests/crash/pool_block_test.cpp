@@ -37,6 +37,9 @@ constexpr std::size_t block_size = 300'000;
 /// A pool's memory, with a task that has a large block, or has given it back.
 class Blocks {
  public:
+  // The heap keeps an empty chunk of each kind that a pool needs, from the first pool on.
+  Blocks() { PoolMemory(1U); }
+
   void prepare(bool is_taken) {
     forget();
     sweep_the_dead();
