@@ -19,6 +19,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using crash::At;
@@ -104,6 +105,46 @@ TEST_SUITE("harness") {
         },
         .expected = {"never put", "put whole"},
     });
+  }
+
+  TEST_CASE("the child that an operation forks is killed, and the operation sees that") {
+    const Toybox box;
+    crash::Scenario scenario{
+        .name = "toy: slot and commit by a child",
+        .prepare = [&] { box.clear(); },
+        .operation =
+            [&] {
+              const pid_t child = fork();
+              if (child == 0) {
+                box->first = 7;
+                box->flag = 1;
+                _exit(0);
+              }
+              int status = 0;
+              waitpid(child, &status, 0);
+              box->intent = WIFSIGNALED(status) ? WTERMSIG(status) : -1;
+              _exit(0);
+            },
+        .check = [&](const Moment& moment) -> std::string {
+          while (box->intent == 0) {
+          }
+          crash::require(box->intent == (moment.completed ? -1 : SIGKILL),
+                         "it ended in another way");
+          if (box->flag == 0) {
+            return "never put";
+          }
+          return box->first == 7 ? "put whole" : "torn";
+        },
+        .expected = {"never put", "put whole"},
+        .at = At::every_change,
+        .watch = [&] { return box.watch(); },
+        .follows_fork = true,
+    };
+    crash::prove(scenario);
+
+    scenario.operation = [] { _exit(0); };
+    const Report report = examine(scenario);
+    CHECK(mentions(report, "was to fork"));
   }
 
   TEST_CASE("two words that must be equal are found torn, with the place") {

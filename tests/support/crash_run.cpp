@@ -170,7 +170,7 @@ class Tour {
     const bool is_led_part_way =
         scenario_.lead.word && (scenario_.lead.window != 0 || scenario_.recovery);
     return !scenario_.partner && !scenario_.sleeper && !scenario_.waker && !scenario_.blocks &&
-           !is_led_part_way;
+           !scenario_.follows_fork && !is_led_part_way;
   }
 
   /// Lets the operation, the first of two if there is a recovery, come to its end until it has gone one

@@ -105,6 +105,10 @@ struct Scenario {
   };
   Lead lead = {};
 
+  /// Traced is the first process that the operation forks, from its first instruction to its exit with 0. The
+  /// operation runs beside it, and ends by `_exit()`.
+  bool follows_fork = false;
+
   /// The operation falls asleep and nobody wakes it: its last kill point.
   bool blocks = false;
 

@@ -49,7 +49,8 @@ std::string Round::play() {
   if (scenario_.recovery) {
     die_first();
   }
-  Stepper victim(scenario_.recovery ? scenario_.recovery : scenario_.operation);
+  Stepper victim(scenario_.recovery ? scenario_.recovery : scenario_.operation,
+                 scenario_.follows_fork ? Stepper::Whom::forked_by_child : Stepper::Whom::child);
   scenario_.let_go();
   if (scenario_.waker) {
     fall_asleep(victim);

@@ -22,6 +22,7 @@
 #include <cstring>
 #include <exception>
 #include <system_error>
+#include <utility>
 
 #include <elf.h>
 #include <signal.h>
@@ -164,7 +165,8 @@ Stepper::CloseUp::~CloseUp() {
   sched_setaffinity(0, sizeof cpus_, &cpus_);
 }
 
-Stepper::Stepper(const std::function<void()>& operation) : tracer_(getpid()), pid_(fork()) {
+Stepper::Stepper(const std::function<void()>& operation, Whom whom)
+    : tracer_(getpid()), pid_(fork()) {
   if (pid_ < 0) {
     throw_errno("fork of a child to be traced");
   }
@@ -173,6 +175,9 @@ Stepper::Stepper(const std::function<void()>& operation) : tracer_(getpid()), pi
   }
   try {
     take_charge();
+    if (whom == Whom::forked_by_child) {
+      follow_fork();
+    }
   } catch (...) {
     kill();
     reap();
@@ -228,6 +233,32 @@ void Stepper::take_charge() {
   }
 }
 
+/// Lets the child go, and has the first process that it forks instead, before its first instruction.
+void Stepper::follow_fork() {
+  const auto set_options = [&](int options) {
+    if (ptrace(PTRACE_SETOPTIONS, pid_, nullptr, options) != 0) {
+      throw_errno("PTRACE_SETOPTIONS");
+    }
+  };
+  set_options(PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK);
+  for (int status = 0; status >> 8 != (SIGTRAP | PTRACE_EVENT_FORK << 8);) {
+    resume(PTRACE_CONT);
+    status = wait_for(pid_, __WALL);
+    if (stands(status) != State::stepping) {
+      throw std::system_error(ECHILD, std::generic_category(),
+                              "an operation that was to fork ended");
+    }
+  }
+  unsigned long forked = 0;
+  ptrace(PTRACE_GETEVENTMSG, pid_, nullptr, &forked);
+  const pid_t child = std::exchange(pid_, static_cast<pid_t>(forked));
+  has_left_operation_ = true;
+  stands(wait_for(pid_, __WALL));
+  signal_ = 0;  // the stop with which the kernel hands it over
+  set_options(PTRACE_O_EXITKILL);
+  ptrace(PTRACE_DETACH, child, nullptr, nullptr);
+}
+
 void Stepper::resume(int request) {
   if (ptrace(static_cast<__ptrace_request>(request), pid_, nullptr, signal_) != 0) {
     throw_errno("ptrace");
@@ -243,9 +274,13 @@ Stepper::State Stepper::stands(int status) {
   if (!WIFSTOPPED(status)) {
     reaped_ = true;
     status_ = status;
-    return state_ = State::dead;
+    const bool has_finished = has_left_operation_ && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return state_ = has_finished ? State::finished : State::dead;
   }
   signal_ = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+  if (has_left_operation_) {
+    return state_ = State::stepping;
+  }
   return state_ =
              note_->finished.load(std::memory_order_relaxed) ? State::finished : State::stepping;
 }

@@ -61,7 +61,12 @@ class Stepper {
     std::unique_ptr<Heartbeat> heartbeat_;
   };
 
-  explicit Stepper(const std::function<void()>& operation);
+  enum class Whom {
+    child,            ///< the one that runs the operation
+    forked_by_child,  ///< the first process that that one forks; the child runs beside it, untraced
+  };
+
+  explicit Stepper(const std::function<void()>& operation, Whom whom = Whom::child);
   Stepper(const Stepper&) = delete;
   Stepper& operator=(const Stepper&) = delete;
   ~Stepper();
@@ -119,6 +124,8 @@ class Stepper {
   SharedPage<Note> note_;
   pid_t tracer_;
   pid_t pid_;
+  bool has_left_operation_ =
+      false;  // it is one that the child has forked: over when it exits with 0
   State state_ = State::stepping;
   std::uintptr_t robust_list_ = 0;
   std::uintptr_t last_seen_ = 0;
@@ -129,6 +136,7 @@ class Stepper {
 
   [[noreturn]] void run_child(const std::function<void()>& operation) const;
   void take_charge();
+  void follow_fork();
   void resume(int request);
   State advance(int request);
   void note_place();
