@@ -226,6 +226,16 @@ TEST_SUITE("managed pool") {
                     std::out_of_range);
     CHECK(wrong.copy() == std::vector<std::string>{"not 7", "a pointer"});
     CHECK(seen.size() == 5);
+    // What a callback holds is let go of though the result is kept.
+    std::optional<kin::managed::Value<int>> sum = manager.value<int>(0);
+    const auto kept = pool.apply_async(
+        {.callback =
+             kin::partial([](const kin::managed::Value<int>& it, int n) { it.store(n); }, *sum)},
+        square, 2);
+    CHECK(kept.get() == 4);
+    const std::size_t objects = manager.statistics().objects;
+    sum.reset();
+    CHECK(eventually([&] { return manager.statistics().objects == objects - 1; }));
 
     const auto server = manager.process().pid();
     const auto where = manager.value<pid_t>(0);

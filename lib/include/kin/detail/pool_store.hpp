@@ -85,10 +85,13 @@ class CalledBackOf final : public CalledBack {
 
  private:
   void call(Task& ended) override {
+    // What they hold is let go of behind that, however long somebody keeps the result.
+    auto callback = std::move(callback_);
+    auto error_callback = std::move(error_callback_);
     if (ended.stage() != Task::Stage::finished) {
-      if (error_callback_) error_callback_(ended.failure());
-    } else if (callback_) {
-      give_to<R>(callback_, ended);
+      if (error_callback) error_callback(ended.failure());
+    } else if (callback) {
+      give_to<R>(callback, ended);
     }
   }
 
