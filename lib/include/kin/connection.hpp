@@ -132,7 +132,7 @@ class Receives {
   class Iterator;
 
   /// Waits for a message.
-  [[nodiscard]] T recv() const { return *recv_until(Deadline::never()); }
+  [[nodiscard]] T recv() const { return *recv_until(Deadline::never()); }  // NOLINT: never empty
   /// None when there is none.
   [[nodiscard]] std::optional<T> try_recv() const { return recv_until(Deadline::passed()); }
   /// None when none began to arrive for that long. A negative duration means zero.

@@ -75,7 +75,7 @@ class Queue {
       channel_.get_plain(std::addressof(item), sizeof(T), detail::Deadline::never());
       return item;
     } else {
-      return *get_until(detail::Deadline::never());
+      return *get_until(detail::Deadline::never());  // NOLINT: without an end it is never empty
     }
   }
   /// None when the queue is empty.

@@ -32,9 +32,9 @@ namespace kin::detail {
 
 /// The places that a slice has in a list of that length.
 struct SlicePlaces {
-  std::ptrdiff_t first;
+  std::ptrdiff_t first;  // NOLINT(modernize-use-default-member-init): it is computed
   std::ptrdiff_t step;
-  std::ptrdiff_t count;
+  std::ptrdiff_t count;  // NOLINT(modernize-use-default-member-init): it is computed
 
   /// Throws std::invalid_argument for a step of 0.
   KIN_EXPORT SlicePlaces(const managed::Slice& slice, std::size_t size);

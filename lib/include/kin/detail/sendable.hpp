@@ -175,7 +175,7 @@ consteval Refusal refusal_of();
 
 template <typename... Outer, typename... Part>
 consteval Refusal refusal_of_parts(TypeList<Part...>) {
-  Refusal found = Refusal::none;
+  Refusal found = Refusal::none;  // NOLINT(misc-const-correctness): not for all Part
   static_cast<void>(((found = refusal_of<Part, Outer...>(), found == Refusal::none) && ...));
   return found;
 }
