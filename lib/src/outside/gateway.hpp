@@ -17,7 +17,8 @@ namespace kin::detail {
 /// each connection.
 ///
 /// If it is killed: its sessions are, too, so who called from outside gets ManagerDied, and what was held there
-/// is free. The manager and its family go on, and nobody else can connect.
+/// is free. The manager and its family go on, and nobody else can connect. The path of its socket stays, until
+/// somebody else listens there.
 class Gateway {
  public:
   /// Starts it, and waits until it listens. Throws what Listener throws.
