@@ -184,7 +184,7 @@ class AsyncCall final : public Task {
   [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override {
     check_process();
     cargo.clear();
-    CallLine& line = *line_->line;
+    const CallLine& line = *line_->line;
     if (line.now().has(LineWord::cargo)) claim_cargo(*line.cargo, cargo);
     return answer_in(line);
   }
@@ -236,8 +236,8 @@ class AsyncCall final : public Task {
 namespace {
 
 struct Watched {
-  Stamp server;
-  std::uint32_t bell_line;
+  Stamp server = 0;
+  std::uint32_t bell_line = 0;
   std::list<TaskRef> calls;
 };
 struct Watches {
@@ -253,7 +253,7 @@ Guarded<Watches>& watches() {
 
 // The thread, for one manager. It allocates nothing: there is nobody whom it could tell that it can't.
 void watch(Watched* own, LinePtr bell_line) {
-  CallLine& line = *bell_line->line;
+  const CallLine& line = *bell_line->line;
   while (true) {
     const std::uint32_t rings = line.bell.load();
     std::list<TaskRef> over;
@@ -306,7 +306,7 @@ bool AsyncCall::want_notice() {
       }
       static_cast<void>(spare.release());  // the thread's
     }
-    own->calls.push_back(TaskRef(*this));
+    own->calls.emplace_back(*this);
     rings_at(own->bell_line);
   });
   if (spare) keep_free(std::move(spare));

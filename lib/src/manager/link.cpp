@@ -92,27 +92,27 @@ thread_local ThreadLines thread_lines;
 }  // namespace
 
 std::shared_ptr<ServerLink> link_to(const HostedObject& hosted) {
-  const auto known = links().with([&](ServerLinks& all) {
+  auto link = links().with([&](ServerLinks& all) {
     std::erase_if(all, [](const auto& one) { return one.expired(); });
     for (const auto& one : all) {
       if (auto alive = one.lock(); alive && alive->server == hosted.server) return alive;
     }
     return std::shared_ptr<ServerLink>();
   });
-  if (known) return known;
+  if (link) return link;
   // The claims take a lock of this process's, so not inside of the other. Where two threads are here at
   // once, each has a link.
-  auto made = std::make_shared<ServerLink>();
-  made->server = hosted.server;
-  made->state_claim = claim_unless_swept(*hosted.manager, hosted.server);
-  if (made->state_claim) {
-    made->requests_claim = claim_unless_swept(*made->state().requests, hosted.server);
+  link = std::make_shared<ServerLink>();
+  link->server = hosted.server;
+  link->state_claim = claim_unless_swept(*hosted.manager, hosted.server);
+  if (link->state_claim) {
+    link->requests_claim = claim_unless_swept(*link->state().requests, hosted.server);
   }
-  if (!made->requests_claim) {
+  if (!link->requests_claim) {
     throw ManagerDied("the manager's server is dead, and what it held is gone");
   }
-  links().with([&](ServerLinks& all) { all.push_back(made); });
-  return made;
+  links().with([&](ServerLinks& all) { all.push_back(link); });
+  return link;
 }
 
 std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted) {

@@ -10,7 +10,7 @@ namespace kin::detail {
 
 /// This process's claims on what a manager's clients use; one for all of its threads.
 struct ServerLink {
-  Stamp server;
+  Stamp server = 0;
   std::shared_ptr<Claim> state_claim;
   std::shared_ptr<Claim> requests_claim;
 
@@ -31,12 +31,12 @@ void forget_async_lines(Stamp server) noexcept;
 
 /// A line of this process, as the thread that calls has it.
 struct ThreadLine {
-  Stamp server;
-  CallLine* line;
+  Stamp server = 0;
+  CallLine* line = nullptr;
   std::shared_ptr<ServerLink> link;
-  std::uint32_t index;
-  std::uint32_t sequence;  // of the last call
-  bool is_busy = false;    // between a call and the end of its reading
+  std::uint32_t index = 0;
+  std::uint32_t sequence = 0;  // of the last call
+  bool is_busy = false;        // between a call and the end of its reading
 };
 
 /// One that is free, and busy from now on. Throws ManagerDied, std::bad_alloc.

@@ -102,6 +102,7 @@ ManagerMemory ManagerEngine::settle_in(std::span<const End> kept) const {
   Acceptor::close_inherited();
   leave_interrupts_to_parent();
   // Of our own: so they stay until we were swept, whatever becomes of the maker.
+  // Moved out. NOLINTNEXTLINE(misc-const-correctness)
   ManagerMemory memory(*memory_);
   ManagerState& state = memory.state();
   state.server.store(this_process());

@@ -124,10 +124,11 @@ void settle(CallLine& line) noexcept {
 }
 
 RemoteCall::RemoteCall(Object& hosted, const std::type_info& function)
-    : hosted_(hosted), function_(function), line_(nullptr) {
-  const HostedObject& object = HostedObject::of(hosted);
-  if (!Server::serves(object)) line_ = &take_thread_line(object);
-}
+    : hosted_(hosted),
+      function_(function),
+      line_(Server::serves(HostedObject::of(hosted))
+                ? nullptr
+                : &take_thread_line(HostedObject::of(hosted))) {}
 
 RemoteCall::~RemoteCall() {
   if (line_ == nullptr) return;
@@ -230,7 +231,7 @@ void RemoteCall::look_after_server() {
 }
 
 void RemoteCall::read_answer(std::span<const std::byte> arguments) {
-  CallLine& line = *line_->line;
+  const CallLine& line = *line_->line;
   const LineWord now = line.now();
   result_ = answer_in(line);
   if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo_);

@@ -61,7 +61,7 @@ class Server {
                                                      IncomingCargo& cargo) const;
   [[nodiscard]] std::uint64_t add_outsider(std::uint64_t session);
   void bury_outsider(std::uint64_t outsider);
-  void take_back(std::uint32_t line);
+  void take_back(std::uint32_t index);
   /// Throws std::invalid_argument for code that was not loaded when the server was started.
   void check_code(const void* code, const std::type_info& function);
   /// The process that has the line; when it dies the objects are told.
