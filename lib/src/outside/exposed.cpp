@@ -80,6 +80,7 @@ ExposedCalls::ExposedCalls() {
 
 std::vector<std::uint64_t> ExposedCalls::numbers() const {
   std::vector<std::uint64_t> numbers;
+  numbers.reserve(by_number_.size());
   for (const auto& [number, call] : by_number_) numbers.push_back(number);
   return numbers;
 }

@@ -35,6 +35,7 @@ constexpr std::size_t most_sessions = 400;
 // For a process that is to keep nothing else.
 std::vector<End> ends_of(const Connection<std::string>& connection) {
   EndsNoted noted;
+  // Notes its ends. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const Connection<std::string> copy(connection);
   return noted.take();
 }
@@ -56,6 +57,7 @@ void run_session(const ManagerMemory& inherited, const End& connection) {
   End::close_inherited({&connection, 1});
   Acceptor::close_inherited();
   leave_interrupts_to_parent();
+  // A claim of our own. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const ManagerMemory memory(inherited);
   Handle root(make_hosted(memory.state(), 0, 0, type_number(typeid(HostRoot))));
   Session(std::move(root), connection).run();
@@ -66,7 +68,7 @@ void run_session(const ManagerMemory& inherited, const End& connection) {
 Gateway::Gateway(const std::string& name, const ManagerMemory& memory,
                  const ListenerOptions& options)
     : name_(name) {
-  Pipe<std::string> pipe;
+  const Pipe<std::string> pipe;
   own_end_ = pipe.first;
   process_.emplace(ProcessOptions{.name = name + "-gateway", .daemon = true},
                    [&, end = pipe.second] { live(memory, options, end); });

@@ -33,7 +33,7 @@ class Gateway {
   void forget() noexcept;
 
  private:
-  void live(const ManagerMemory& memory, const ListenerOptions& options,
+  void live(const ManagerMemory& inherited, const ListenerOptions& options,
             const Connection<std::string>& maker) const;
 
   std::string name_;

@@ -185,6 +185,7 @@ void Relay::look_around() {
 void Relay::bury_the_dead(std::vector<CallFrame>& news) {
   const std::uint32_t lines = state_.lines.load();
   std::vector<Stamp> processes;
+  processes.reserve(outsiders_.size());
   for (const auto& [process, number] : outsiders_) processes.push_back(process);
   for (std::uint32_t index = 0; index < lines; ++index) {
     if (const Stamp owner = state_.line(index).owner.load(); owner != 0) processes.push_back(owner);

@@ -95,6 +95,7 @@ void Session::make_call(const CallFrame& frame, Slot& slot) {
   const auto arguments = std::span(message).subspan(request_head_size);
   const HostedCode code = exposed_.code_for(frame.number, arguments, hosted.type);
   std::vector<Handle> handles;
+  handles.reserve(frame.objects.size());
   for (const ObjectRef& one : frame.objects) handles.push_back(lent(one));
 
   if (!slot.line && !spare_.empty()) {
@@ -187,7 +188,7 @@ void Session::bury(std::uint32_t outsider) {
 // ---- answers
 
 void Session::wait_for_answers() {
-  CallLine& bell = *bell_line_->line;
+  const CallLine& bell = *bell_line_->line;
   try {
     while (!is_over_.load()) {
       const std::uint32_t rings = bell.bell.load();
@@ -241,7 +242,7 @@ std::int64_t Session::collect(std::vector<std::vector<std::byte>>& messages) {
 }
 
 std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
-  CallLine& line = *slot.line->line;
+  const CallLine& line = *slot.line->line;
   const LineWord now = line.now();
   CallFrame frame{.kind = FrameKind::answer, .slot = index, .sequence = slot.sequence};
   if (now.has(LineWord::exception)) frame.flags |= CallFrame::exception;
