@@ -140,14 +140,15 @@ class Nursery::Watch {
   void bury_the_dead() {
     kills_now_.reset();
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      if (!workers_[i] || workers_[i]->is_alive()) continue;
-      const int code = workers_[i]->exit_code().value_or(1);
+      std::optional<Process>& worker = workers_[i];
+      if (!worker || worker->is_alive()) continue;
+      const int code = worker->exit_code().value_or(1);
       const bool was_ready = pool_.seats()[i].is_ready.load() != 0;
       settle(memory_, {.seat = static_cast<std::uint16_t>(i),
-                       .pid = workers_[i]->pid(),
+                       .pid = worker->pid(),
                        .exit_code = code,
                        .out_of_memory = is_out_of_memory(code)});
-      workers_[i].reset();
+      worker.reset();
       pool_.seats()[i].pid.store(0);
       if (was_ready) {
         failed_starts_ = 0;
@@ -189,15 +190,16 @@ class Nursery::Watch {
   void kill_the_cancelled() {
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       const Seat& seat = pool_.seats()[i];
+      std::optional<Process>& worker = workers_[i];
       TaskSlot* task = seat.current.load();
-      if (!workers_[i] || task == nullptr) continue;
+      if (!worker || task == nullptr) continue;
       const TaskWord word = task->now();
       if (word.state() != TaskState::killing || word.seat() != i ||
           word.generation() != seat.current_generation.load()) {
         continue;
       }
       // It takes nothing more: its task is its last.
-      workers_[i]->kill();
+      worker->kill();
     }
   }
 
