@@ -18,7 +18,7 @@
 
 namespace kin::detail {
 
-void WorkerPool::change_phase(PoolState::Phase from, PoolState::Phase to) noexcept {
+void WorkerPool::change_phase(PoolState::Phase from, PoolState::Phase to) const noexcept {
   std::uint32_t before = from;
   state().phase.compare_exchange_strong(before, to);
 }
@@ -104,11 +104,12 @@ bool WorkerPool::join_nursery(Deadline deadline) {
   if (join_until(patient.nanoseconds() < deadline.nanoseconds() ? patient : deadline)) return true;
   if (deadline.has_passed()) return false;
   // It was stopped, or is in trouble. Its workers end with it.
-  nursery_->kill();
+  nursery_->kill();  // NOLINT(bugprone-unchecked-optional-access): it was started
   return join_until(deadline);
 }
 
 void WorkerPool::look_after_nursery() {
+  // It was started. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   if (is_over_.load() || nursery_->is_alive()) return;
   const std::shared_ptr<ProcessEngine> alive = keep_alive();
   bury_tasks();
@@ -136,7 +137,7 @@ void WorkerPool::bury() {
 
 // Workers are killed when their nursery dies; until the kernel says that they are gone they may still
 // write.
-void WorkerPool::wait_for_orphans() {
+void WorkerPool::wait_for_orphans() const {
   for (Seat& seat : state().seats()) {
     if (const Stamp worker = seat.worker.load(); worker != 0) sweep_when_gone(worker);
     seat.pid.store(0);

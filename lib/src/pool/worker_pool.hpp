@@ -74,12 +74,12 @@ class WorkerPool {
   void look_at_all();
   [[nodiscard]] std::shared_ptr<ProcessEngine> keep_alive() const;
   void refuse_unless_open() const;
-  void change_phase(PoolState::Phase from, PoolState::Phase to) noexcept;
+  void change_phase(PoolState::Phase from, PoolState::Phase to) const noexcept;
   void shut_down_tasks() noexcept;
   bool join_nursery(Deadline deadline);
   void bury_tasks();
   void bury();
-  void wait_for_orphans();
+  void wait_for_orphans() const;
 
   ProcessEngine& engine_;
   Stamp creator_;
