@@ -145,10 +145,10 @@ class ProgressBar::Line {
     return (front + text).substr(0, width);
   }
 
-  const std::string what_;
-  const int fd_;
-  const bool draws_;
-  const pid_t maker_ = ::getpid();
+  std::string what_;
+  int fd_;
+  bool draws_;
+  pid_t maker_ = ::getpid();
   // No ForkLock, which would have to live as long as the process; a child never gets this far.
   std::mutex mutex_;
   State state_;  // guarded
