@@ -115,7 +115,7 @@ class View {
   [[nodiscard]] Item get(std::size_t at) const {
     Format format;
     std::memcpy(format.data(), formats_ + at * word, word);
-    const auto end = std::ranges::find(format, '\0');
+    const auto* const end = std::ranges::find(format, '\0');
     const std::string_view text(format.data(), static_cast<std::size_t>(end - format.begin()));
     const std::byte* const data = data_ + offsets_[at];
     switch (static_cast<Code>(codes_[at])) {

@@ -66,6 +66,7 @@ class Names {
 };
 
 /// Text of limited length; what does not fit is left out.
+// NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): text_ is filled as far as it is used
 class Line {
  public:
   void add(char letter) {
