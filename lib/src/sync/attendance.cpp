@@ -28,6 +28,7 @@ void for_each(const Attendance& attendance, Visit&& visit) {
     Attendance::Block* block = attendance.blocks[i].get();
     if (block == nullptr) continue;
     for (std::size_t slot = i * size; slot < (i + 1) * size; ++slot) {
+      // Visitors may write. NOLINTNEXTLINE(misc-const-correctness)
       std::atomic<Note>& place = block->notes[Attendance::Block::place_of(slot)];
       if (place.load() != 0) visit(place, slot);
     }
@@ -66,7 +67,7 @@ Stamp Attendance::find(std::uint32_t generation, FunctionRef<bool(Stamp)> is_it)
   return found;
 }
 
-void Attendance::forget_before(std::uint32_t generation) {
+void Attendance::forget_before(std::uint32_t generation) const {
   for_each(*this, [&](std::atomic<Note>& place, std::size_t) {
     Note note = place.load();
     // Fails when the process comes at this moment.

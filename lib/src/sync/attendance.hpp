@@ -37,7 +37,7 @@ struct Attendance {
   /// One that came last to that generation, and of which `is_it` holds; 0 if there is none.
   [[nodiscard]] Stamp find(std::uint32_t generation, FunctionRef<bool(Stamp)> is_it) const;
   /// Generations are counted in 32 bits: so that no note is there when its number comes again.
-  void forget_before(std::uint32_t generation);
+  void forget_before(std::uint32_t generation) const;
   /// For a destroyer.
   void free();
 

@@ -90,6 +90,7 @@ class ListGuard : public RobustGuard {
 template <typename Visit>
 void for_each(const ConditionObject& condition, Visit&& visit) {
   for (WaiterBlock* block = condition.waiters.get(); block != nullptr; block = block->next.get()) {
+    // Visitors may write. NOLINTNEXTLINE(misc-const-correctness)
     for (Waiter& waiter : block->waiters) {
       if (waiter.process.load() != 0) visit(waiter);
     }

@@ -62,6 +62,7 @@ SemaphoreObject& semaphore_in(Object& object) { return static_cast<SemaphoreObje
 template <typename Visit>
 bool any_permit(const SemaphoreObject& semaphore, Visit&& visit) {
   for (PermitBlock* block = semaphore.permits.get(); block != nullptr; block = block->next.get()) {
+    // Visitors may write. NOLINTNEXTLINE(misc-const-correctness)
     for (Permit& permit : block->permits) {
       if (visit(permit)) return true;
     }
