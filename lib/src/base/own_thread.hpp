@@ -21,6 +21,7 @@ class OwnThread {
   OwnThread(OwnThread&& other) noexcept : depth_(std::exchange(other.depth_, -1)) {}
   OwnThread(const OwnThread&) = delete;
   OwnThread& operator=(const OwnThread&) = delete;
+  OwnThread& operator=(OwnThread&&) = delete;
   ~OwnThread() {
     if (depth_ == fork_depth) --living_;
   }
