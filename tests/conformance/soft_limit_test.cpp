@@ -8,9 +8,10 @@
 //   gives_up() does not ask for exceptions: "destructors wait while the stack is unwound"
 //   put_piece() checks for every piece: "a message that has begun is not torn"
 //   is_set() does not compare the fork depth: "a process that a task starts"
-//   ~SoftLimit() does not restore: "the next task is not concerned"
+//   ~SoftLimit() does not restore: "a condition gives up with its lock held"
+//   and only a task with a limit makes one: "the next task is not concerned"
 //   next_item() does not begin anew: "each item of a map has the whole time"
-//   lock_again() has no scope without a limit: "a condition gives up with its lock held"
+//   lock_again() has no scope without a limit: "a condition's lock is waited for"
 //   result_of() does not wait it out: "a thread's call that was lent the stack is waited for"
 //   WorkerPool::end() has no scope without a limit: "a pool of the task's own is ended"
 
@@ -20,6 +21,7 @@
 #include <concepts>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 
 using namespace trial;
@@ -95,6 +97,23 @@ int get_from_inner_pool(const Numbers& queue) {
   kin::Pool inner(1);
   return inner.apply(get, queue);
 }
+// The pool ends where no exception is on its way. Whether that was all well.
+bool leave_inner_pool(const Numbers& queue) {
+  int lines = 0;
+  kin::set_log_sink([&](kin::LogLevel, std::string_view) { ++lines; });
+  bool has_given_up = false;
+  {
+    kin::Pool inner(1);
+    const auto future = inner.apply_async(get, queue);
+    try {
+      static_cast<void>(future.get());
+    } catch (const kin::TimeoutError&) {
+      has_given_up = true;
+    }
+  }
+  kin::set_log_sink({});
+  return has_given_up && lines == 0;
+}
 void join_inner_pool(const Numbers& queue) {
   kin::Pool inner(1);
   const auto future = inner.apply_async(get, queue);
@@ -116,9 +135,29 @@ int send_until_it_gives_up(const kin::Writer<Text>& writer) {
   }
 }
 void send_large(const kin::Writer<Text>& writer) { writer.send(Text(large_size, 'y')); }
+bool is_large(const kin::Reader<Text>& reader) { return reader.recv() == Text(large_size, 'y'); }
 bool send_large_and_look(const kin::Writer<Text>& writer) {
   send_large(writer);
   return kin::stop_requested();
+}
+
+// Behind the wait the lock is held, and the limit is what it was.
+bool wait_twice(const kin::Lock& lock, const kin::Condition& condition, const Numbers& told) {
+  std::unique_lock guard(lock);
+  told.put(1);
+  try {
+    condition.wait(guard);
+    return false;
+  } catch (const kin::TimeoutError&) {
+    if (!lock.locked() || !kin::stop_requested()) return false;
+  }
+  const Numbers empty;
+  try {
+    static_cast<void>(empty.get_for(patience));
+  } catch (const kin::TimeoutError&) {
+    return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -141,6 +180,7 @@ TEST_SUITE("soft_limit") {
 
   TEST_CASE_TEMPLATE("a wait for room gives up", Pool, BOTH_POOLS) {
     const Trial trial;
+    kin::Pool readers(1);
     Pool pool(1);
     const Numbers queue(1);
     queue.put(1);
@@ -160,8 +200,9 @@ TEST_SUITE("soft_limit") {
     for (int i = 0; i < sent; ++i) CHECK(reader.recv().size() == small_size);
     CHECK_FALSE(reader.try_recv());
     const auto sender = pool.apply_async(send_large, writer);
-    CHECK(reader.recv() == Text(large_size, 'y'));
-    sender.get();
+    const auto received = readers.apply_async(is_large, reader);
+    CHECK(received.get_for(patience) == true);
+    CHECK(sender.wait_for(patience));
   }
 
   TEST_CASE_TEMPLATE("a wait for a lock gives up", Pool, BOTH_POOLS) {
@@ -212,6 +253,12 @@ TEST_SUITE("soft_limit") {
     queue.put(5);
     CHECK(queue.get() == 5);
     CHECK(pool.apply([] { return kin::active_children().size(); }) == 0);
+    // Often, as the pool may have ended before anybody would wait for it.
+    for (int i = 0; i < 10; ++i) {
+      CHECK(pool.apply({.soft_timeout = soon}, leave_inner_pool, queue));
+    }
+    queue.put(6);
+    CHECK(queue.get() == 6);
   }
 
   TEST_CASE_TEMPLATE("a condition gives up with its lock held", Pool, BOTH_POOLS) {
@@ -219,21 +266,35 @@ TEST_SUITE("soft_limit") {
     Pool pool(1);
     const kin::Lock lock;
     const kin::Condition condition;
-    const auto wait = [](const kin::Lock& held, const kin::Condition& on) {
-      std::unique_lock guard(held);
-      try {
-        on.wait(guard);
-      } catch (const kin::TimeoutError&) {
-        return held.locked() && kin::stop_requested();
-      }
-      return false;
-    };
-    CHECK(pool.apply({.soft_timeout = soon}, wait, lock, condition));
+    CHECK(pool.apply({.soft_timeout = soon}, wait_twice, lock, condition, Numbers()));
     CHECK_FALSE(lock.locked());
     // Nobody is left who would take it.
     condition.notify_one();
     const std::unique_lock guard(lock);
     CHECK_FALSE(condition.wait_for(guard, 1ms));
+  }
+
+  TEST_CASE_TEMPLATE("a condition's lock is waited for", Pool, BOTH_POOLS) {
+    const Trial trial;
+    Pool pool(1);
+    const kin::Lock lock;
+    const kin::Condition condition;
+    // Again where the limit had passed before we had the lock.
+    bool has_waited = false;
+    for (int i = 0; i < 20 && !has_waited; ++i) {
+      const Numbers told;
+      const auto future =
+          pool.apply_async({.soft_timeout = 300ms}, wait_twice, lock, condition, told);
+      REQUIRE(told.get_for(patience));
+      {
+        const std::scoped_lock guard(lock);  // its wait has let go of it
+        has_waited = !future.wait_for(long_enough);
+      }
+      REQUIRE(future.wait_for(patience));
+      CHECK(future.get());
+    }
+    CHECK(has_waited);
+    CHECK_FALSE(lock.locked());
   }
 
   TEST_CASE_TEMPLATE("what need not wait succeeds, and each wait gives up", Pool, BOTH_POOLS) {
@@ -261,14 +322,16 @@ TEST_SUITE("soft_limit") {
 
   TEST_CASE_TEMPLATE("a message that has begun is not torn", Pool, BOTH_POOLS) {
     const Trial trial;
+    kin::Pool readers(1);  // a message that is torn is waited for without end
     Pool pool(1);
     const auto [reader, writer] = kin::SimplexPipe<Text>();
     const auto is_late = pool.apply_async({.soft_timeout = soon}, send_large_and_look, writer);
     CHECK(reader.poll_for(patience));
     const auto then = std::chrono::steady_clock::now() + long_enough;
     CHECK(eventually([&] { return std::chrono::steady_clock::now() > then; }));
-    CHECK(reader.recv() == Text(large_size, 'y'));
-    CHECK(is_late.get());
+    const auto received = readers.apply_async(is_large, reader);
+    CHECK(received.get_for(patience) == true);
+    CHECK(is_late.get_for(patience) == true);
   }
 
   TEST_CASE_TEMPLATE("the next task is not concerned", Pool, BOTH_POOLS) {
