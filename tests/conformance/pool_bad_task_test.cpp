@@ -6,6 +6,7 @@
 //   leave_if_copy() does nothing: "a task that returns twice …"
 //   has_done_enough() does not look at the memory: "a worker with too much memory"
 //   keeps_progress() is has_limits(): "retries"
+//   death() leaves out the pool's name, or what to do: "the text of a death …"
 
 #include "pool_trial.hpp"
 
@@ -21,6 +22,15 @@
 
 using namespace pool_trial;
 using namespace trial;
+
+namespace {
+
+int end_worker(bool by_signal) {
+  if (by_signal) std::raise(SIGUSR1);
+  ::_exit(4);
+}
+
+}  // namespace
 
 TEST_SUITE("pool_bad_task") {
   TEST_CASE_FIXTURE(Trial, "a task that ends its worker") {
@@ -60,6 +70,35 @@ TEST_SUITE("pool_bad_task") {
     REQUIRE(throws_too_late);
     CHECK(throws_too_late->exit_code() == -SIGABRT);
     CHECK(goes_on(pool, 2));
+  }
+
+  // Who reads only the text knows what to look for, where, and what could be done.
+  TEST_CASE_FIXTURE(
+      Trial, "the text of a death names the function, the worker, the signal and what to do") {
+    kin::Pool pool({.processes = 1, .name = "careful"});
+    for (const bool is_signal : {true, false}) {
+      const auto worker = pool.worker_pids();
+      REQUIRE(worker.size() == 1);
+      const auto death = death_of(pool.apply_async(end_worker, is_signal));
+      REQUIRE(death);
+      const std::string text = death->what();
+      INFO(text);
+      CHECK(death->pid() == worker.front());
+      CHECK(
+          has(text, ("worker process " + std::to_string(worker.front()) + " of careful").c_str()));
+      CHECK(has(text, is_signal ? "killed by SIGUSR1 (User defined signal 1)" : "exit code 4"));
+      CHECK(has(text, "int (*)(bool)"));
+      CHECK(has(text, "The pool goes on"));
+      CHECK(has(text, "`retries`"));
+      CHECK(goes_on(pool, 1));
+    }
+    const auto worker = pool.worker_pids();
+    REQUIRE(worker.size() == 1);
+    const std::string late = failure_of(pool.apply_async({.timeout = 50ms}, sleep_for_ever));
+    INFO(late);
+    CHECK(has(late, "int (*)()"));
+    CHECK(has(late, "50 ms"));
+    CHECK(has(late, ("pid " + std::to_string(worker.front())).c_str()));
   }
 
   // A chunk of a map is one task; of imap() it has one outcome.
