@@ -176,9 +176,11 @@ class AsyncCall final : public Task {
       }
     }
     IncomingCargo cargo;
-    const std::exception_ptr exception = take_exception(message(cargo), cargo);
-    if (!line_->line->now().has(LineWord::refused)) return exception;
-    return name_refused(exception, *function_, {});
+    std::exception_ptr exception = take_exception(message(cargo), cargo);
+    if (line_->line->now().has(LineWord::refused)) {
+      exception = name_refused(exception, *function_, {});
+    }
+    return exception;
   }
 
   [[nodiscard]] std::span<const std::byte> message(IncomingCargo& cargo) override {
