@@ -39,22 +39,29 @@ void Server::bury_the_dead() {
 }
 
 void Server::bury(Stamp dead) {
-  const std::uint32_t lines = state_.lines.load();
-  for (std::uint32_t index = 0; index < lines; ++index) {
-    CallLine& line = state_.line(index);
+  std::vector<bool> is_its(state_.lines.load());
+  for (std::uint32_t index = 0; index < is_its.size(); ++index) {
+    const CallLine& line = state_.line(index);
     if (line.owner.load() != dead) continue;
-    const LineWord word = line.now();
-    Book& book = book_of(index);
+    is_its[index] = true;
     // Its requests that are on their way are not answered, and not run.
-    book.floor = word.sequence();
+    book_of(index).floor = line.now().sequence();
+  }
+  // Also what it had withdrawn, and did not come to tell. Before anything is taken back, which would be theirs.
+  for (const auto& entry : entries_) {
+    if (parked_ == 0) break;
+    forget_parked(*entry,
+                  [&](const Parked& one) { return one.line < is_its.size() && is_its[one.line]; });
+  }
+  for (std::uint32_t index = 0; index < is_its.size(); ++index) {
+    if (!is_its[index]) continue;
+    CallLine& line = state_.line(index);
+    const LineWord word = line.now();
+    const Book book = book_of(index);
+    book_of(index).take_back = nullptr;
     if (word.state() == CallState::answered && book.take_back != nullptr &&
         book.sequence == word.sequence()) {
       take_back(line, book);
-    }
-    book.take_back = nullptr;
-    // Also what it had withdrawn, and did not come to tell.
-    for (const auto& entry : entries_) {
-      if (parked_ != 0) forget_parked(*entry, [&](const Parked& one) { return one.line == index; });
     }
     recycle_line(line);
   }
