@@ -4,7 +4,9 @@
 
 #include "frame.hpp"
 
+#include "manager/manager_state.hpp"
 #include "outside/call_frame.hpp"
+#include "support/object_of.hpp"
 #include "support/outside_account.hpp"
 #include "unit/outsider_path.hpp"
 #include "waiting/soft_limit.hpp"
@@ -352,6 +354,29 @@ TEST_SUITE("outside") {
     const auto far = kin::Manager::connect(manager.address(), std::string(outside::key));
     CHECK(far.find<kin::Proxy<Account>>("account").call(&Account::balance) == 7);
     CHECK(eventually([&] { return manager.statistics().objects == 1; }));
+  }
+
+  TEST_CASE("other programs' calls leave half of the lines to the manager's family") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.value<int>(7);
+    using kin::detail::ManagerState;
+    ManagerState& state = *kin::detail::HostedObject::of(crash::object_of(number)).manager;
+    // As sessions take them.
+    CHECK(answer_of([&] {
+            std::uint32_t taken = 0;
+            try {
+              while (true) {
+                static_cast<void>(kin::detail::take_line(state, ManagerState::lines_for_outsiders));
+                ++taken;
+              }
+            } catch (const std::bad_alloc&) {
+              // One is the test's.
+              return std::to_string(ManagerState::most_lines - taken - 1) + " left, " +
+                     std::to_string(number.load());
+            }
+          }) == std::to_string(ManagerState::most_lines / 2) + " left, 7");
+    CHECK(eventually([&] { return manager.statistics().clients == 1; }));
   }
 
   TEST_CASE("arguments beyond the limit end the connection") {

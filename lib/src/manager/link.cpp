@@ -115,12 +115,12 @@ std::shared_ptr<ServerLink> link_to(const HostedObject& hosted) {
   return link;
 }
 
-std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted) {
+std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted, std::uint32_t most) {
   auto line = std::make_unique<ThreadLine>();
   line->server = hosted.server;
   line->link = link_to(hosted);
   ManagerState& state = line->link->state();
-  line->index = take_line(state);
+  line->index = take_line(state, most);
   line->line = &state.line(line->index);
   // Goes on behind the calls of whoever had it before: what comes late for these fits none of ours.
   line->sequence = line->line->now().sequence();

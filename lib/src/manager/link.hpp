@@ -59,8 +59,10 @@ void tell_of_withdrawal(const ThreadLine& own, const HostedObject& object) noexc
 /// The answer was read, or is not wanted: the line is idle.
 void settle(CallLine& line) noexcept;
 
-/// A new line of this process's, for the thread or the call that asks. Throws ManagerDied, std::bad_alloc.
-std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted);
+/// A new line of this process's, for the thread or the call that asks, of the first `most`. Throws ManagerDied,
+/// std::bad_alloc.
+std::unique_ptr<ThreadLine> make_line(const HostedObject& hosted,
+                                      std::uint32_t most = ManagerState::most_lines);
 
 [[noreturn]] void complain_server_died(const ManagerState& manager);
 

@@ -75,9 +75,9 @@ ManagerMemory::ManagerMemory(const ManagerMemory& other)
     : state_claim(claim(other.state_claim->object())),
       requests_claim(claim(other.requests_claim->object())) {}
 
-std::uint32_t take_line(ManagerState& manager) {
+std::uint32_t take_line(ManagerState& manager, std::uint32_t most) {
   const Stamp own = this_process();
-  for (std::uint32_t index = 0; index < ManagerState::most_blocks * LineBlock::size; ++index) {
+  for (std::uint32_t index = 0; index < most; ++index) {
     if (index == manager.lines.load()) {
       auto& block = manager.line_blocks[index / LineBlock::size];
       // Where two add a block at once, the second is given that of the first.

@@ -41,6 +41,9 @@ struct ManagerState : Object {
     ended    // the maker, or the server: no more calls
   };
   static constexpr std::size_t most_blocks = 512;
+  static constexpr std::uint32_t most_lines = most_blocks * LineBlock::size;
+  /// Of these; the others are the family's, whatever other programs do.
+  static constexpr std::uint32_t lines_for_outsiders = most_lines / 2;
 
   FutexWord phase;
   std::atomic<Stamp> server;  // itself, before it is open
@@ -114,8 +117,8 @@ struct ManagerMemory {
   }
 };
 
-/// Takes a line for this process. Throws std::bad_alloc.
-std::uint32_t take_line(ManagerState& manager);
+/// Takes a line for this process, of the first `most`. Throws std::bad_alloc.
+std::uint32_t take_line(ManagerState& manager, std::uint32_t most = ManagerState::most_lines);
 
 /// The server's: makes what the family refers to an object by.
 std::shared_ptr<Claim> make_hosted(ManagerState& manager, std::uint32_t index,

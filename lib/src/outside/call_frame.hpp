@@ -29,7 +29,8 @@ struct ObjectRef {
   std::uint64_t type;
 };
 
-/// Each is a line of the manager's, of which there are so many for all of its clients.
+/// Each is a line of the manager's. All sessions together have half of these, so they can take none from its
+/// family; among themselves they are not protected from one another, as who comes in has the key.
 inline constexpr std::uint32_t most_slots = 16384;
 
 enum class FrameKind : std::uint32_t {

@@ -102,7 +102,7 @@ void Session::make_call(const CallFrame& frame, Slot& slot) {
     slot.line = std::move(spare_.back());
     spare_.pop_back();
   }
-  if (!slot.line) slot.line = make_line(hosted);
+  if (!slot.line) slot.line = make_line(hosted, ManagerState::lines_for_outsiders);
   CallLine& line = *slot.line->line;
   line.outsider.store(outsider_for(frame.outsider));
   line.bell_line.store(bell_line_->index);
