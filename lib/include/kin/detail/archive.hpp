@@ -279,7 +279,7 @@ template <Sendable T>
   try {
     T value;
     detail::load(in, value);
-    return value;
+    return value;  // NOLINT(clang-analyzer-core.uninitialized.UndefReturn): load() wrote it
   } catch (const boost::archive::archive_exception& problem) {
     rethrow(problem);
   }
