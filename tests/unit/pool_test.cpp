@@ -15,14 +15,50 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+// Could be serialized, and says that it need not be.
+struct Sample {
+  double value = 0;
+  static inline int serialized = 0;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    ++serialized;
+    archive& value;
+  }
+};
+// The same, and does not say so.
+struct SlowSample : Sample {};
+
+template <>
+inline constexpr bool kin::is_plain<Sample> = true;
+
 TEST_SUITE("pool") {
   using namespace unit;
+
+  template <typename T>
+  T make() {
+    T sample;
+    sample.value = 2.5;
+    return sample;
+  }
+  // How often one was serialized, here and in the worker, on its way there and back.
+  template <typename T>
+  int serialized_on_the_way() {
+    Sample::serialized = 0;
+    kin::Pool pool(1);
+    const std::vector<T> samples(100'000, make<T>());
+    const auto [same, there] = pool.apply(
+        [](const std::vector<T>& all) { return std::pair(all, Sample::serialized); }, samples);
+    CHECK(same.size() == samples.size());
+    CHECK(same.back().value == 2.5);
+    return Sample::serialized + there;
+  }
 
   int square(int x) { return x * x; }
   std::string greet(const std::string& word, const std::string& name) { return word + ", " + name; }
@@ -88,6 +124,12 @@ TEST_SUITE("pool") {
     const std::vector<std::string> names{"Ada", "Grace"};
     CHECK(pool.map(kin::partial(greet, "hi"), names) ==
           std::vector<std::string>{"hi, Ada", "hi, Grace"});
+  }
+
+  TEST_CASE("a large array of plain values is an argument and a result without serialization") {
+    const Frame frame;
+    CHECK(serialized_on_the_way<Sample>() == 0);
+    CHECK(serialized_on_the_way<SlowSample>() == 300'000);  // the worker counts before it writes
   }
 
   TEST_CASE("a descriptor is an argument and a result") {
