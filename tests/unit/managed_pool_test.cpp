@@ -291,8 +291,10 @@ TEST_SUITE("managed pool") {
           [lines](kin::LogLevel, std::string_view line) { lines.put(std::string(line)); });
     }});
     const auto said = [&](const std::string& what) {
-      const auto line = lines.get_for(patience);
-      return line && line->find(what) != std::string::npos;
+      while (const auto line = lines.get_for(patience)) {
+        if (line->find(what) != std::string::npos) return true;
+      }
+      return false;
     };
     const auto pool = manager.pool(1);
     CHECK(pool.apply({.callback = [](int) { throw std::domain_error("not so"); }}, square, 2) == 4);
