@@ -97,11 +97,12 @@ struct Scenario {
   std::function<void()> waker = {};
 
   /// The operation runs at full speed until it has stored to a word (of 8 bytes, in shared memory) so
-  /// often. Kill points are counted from there on, and only so many of them.
+  /// often. Kill points are counted from there on, and only so many of them, or until something holds.
   struct Lead {
     std::function<const void*()> word = {};
     std::size_t stores = 0;
-    std::size_t window = 0;  ///< 0: to the end of the operation
+    std::size_t window = 0;            ///< 0: to the end of the operation
+    std::function<bool()> until = {};  ///< asked in the test process after each step; must come
   };
   Lead lead = {};
 

@@ -135,7 +135,7 @@ void Round::lead_in(Stepper& victim) {
   victim.run_to_store(nullptr);
 }
 
-/// Brings a traced process to the kill point `goal`, or to its end if that comes first, and
+/// Brings a traced process to the kill point `goal`, or to the end of these if that comes first, and
 /// counts those it passes.
 void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t& passed) {
   const Stepper::CloseUp watching(victim);
@@ -156,6 +156,7 @@ void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t&
     switch (victim.step()) {
       case Stepper::State::finished:
         require(victim.failure().empty(), "the operation " + victim.failure());
+        require(!scenario_.lead.until, "the operation ended before its kill points did");
         return;
       case Stepper::State::dead: throw std::runtime_error("the operation " + victim.failure());
       case Stepper::State::running:
@@ -177,6 +178,9 @@ void Round::walk(Stepper& victim, At at, Way way, std::size_t goal, std::size_t&
         patience.step_taken();
         if (++steps_ % 256 == 0) {
           give_up_after(patience, victim);
+        }
+        if (scenario_.lead.until && scenario_.lead.until()) {
+          return;
         }
       }
     }
