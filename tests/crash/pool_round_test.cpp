@@ -196,13 +196,40 @@ std::string outcome(const Account& account, const Moment& moment, const std::set
   return finished == 0 ? all_failed : some_done;
 }
 
-/// A part of its way: from where it has prepared, or buried, so many workers, and so many kill points from there.
+enum class Until { has_worker, has_buried, has_replaced, end };
+
+/// A part of its way: from where it has prepared, or buried, so many workers, until something has come of that.
 struct Part {
   std::string name;
   std::size_t stores = 0;
-  std::size_t window = 0;
+  Until until = Until::end;
   std::vector<std::string> expected = {};
   std::vector<std::string> possible = {};
+};
+
+/// Whether a part of the way is over; asked for again and again.
+class Course {
+ public:
+  explicit Course(Until until) : until_(until) {}
+
+  bool is_over() {
+    const PoolState* const pool = pool_in_family();
+    if (pool == nullptr) return false;
+    const auto& seat = pool->seats()[0];
+    const bool sits = seat.pid.load() != 0;
+    has_sat_ = has_sat_ || sits;
+    switch (until_) {
+      case Until::has_worker: return sits;
+      case Until::has_buried: return has_sat_ && !sits;
+      case Until::has_replaced: return seat.restarts.load() != 0;
+      case Until::end: break;
+    }
+    return false;
+  }
+
+ private:
+  Until until_;
+  bool has_sat_ = false;
 };
 
 void prove_parts(const std::vector<Part>& parts) {
@@ -210,6 +237,7 @@ void prove_parts(const std::vector<Part>& parts) {
   const crash::Balance balance;
   for (const Part& part : parts) {
     std::set<pid_t> before;
+    Course course(part.until);
     crash::Scenario scenario{
         .name = part.name,
         .prepare =
@@ -217,6 +245,7 @@ void prove_parts(const std::vector<Part>& parts) {
               crash::sweep_the_dead();
               const std::vector<pid_t> children = crash::children_of_this_process();
               before = {children.begin(), children.end()};
+              course = Course(part.until);
               account->has_pool = account->has_ended = false;
               for (auto& fate : account->fates) fate = Fate::open;
             },
@@ -230,7 +259,6 @@ void prove_parts(const std::vector<Part>& parts) {
         .possible = part.possible,
         .at = crash::At::every_change,
         .watch = [&] { return changes(*account); },
-        .lead = {.window = part.window},
         .follows_fork = true,
         .bulk = 64,
         .budget = 2s,
@@ -239,6 +267,7 @@ void prove_parts(const std::vector<Part>& parts) {
       scenario.lead.word = [] { return &pool_in_family()->seats()[0].started_at; };
       scenario.lead.stores = part.stores;
     }
+    if (part.until != Until::end) scenario.lead.until = [&] { return course.is_over(); };
     crash::prove(scenario);
   }
   CHECK_NOTHROW(balance.require_unchanged());
@@ -246,14 +275,14 @@ void prove_parts(const std::vector<Part>& parts) {
 
 }  // namespace
 
-// Each part goes on into the next: how many kill points one has differs by a few.
+// Each part goes on into the next.
 TEST_SUITE("pool round") {
   TEST_CASE("a nursery is killed before it has workers") {
     prove_parts({
-        {.name = "birth of a nursery", .window = 90, .expected = {no_pool}},
+        {.name = "birth of a nursery", .until = Until::has_worker, .expected = {no_pool}},
         {.name = "first worker",
          .stores = 1,
-         .window = 90,
+         .until = Until::has_buried,
          .expected = {no_pool, all_failed},
          .possible = {some_done}},
     });
@@ -261,8 +290,14 @@ TEST_SUITE("pool round") {
 
   TEST_CASE("a nursery is killed while it replaces a worker that died") {
     prove_parts({
-        {.name = "worker that died", .stores = 2, .window = 20, .expected = {some_done}},
-        {.name = "worker that is replaced", .stores = 3, .window = 100, .expected = {some_done}},
+        {.name = "worker that died",
+         .stores = 2,
+         .until = Until::has_replaced,
+         .expected = {some_done}},
+        {.name = "worker that is replaced",
+         .stores = 3,
+         .until = Until::has_buried,
+         .expected = {some_done}},
     });
   }
 
