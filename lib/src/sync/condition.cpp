@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Condition. Who waits takes a ticket, a number that rises; a notification is one store of the highest
-// ticket that is let go: so it is whole or was never made, and those who came later don't get it. Both numbers
-// lie in one cache line, which is all that a waiter and a notifier that spin pass each other, beside the
-// user's lock.
+// ticket that is let go: so it is whole or was never made, and those who came later don't get it. Each number
+// has a cache line of its own: who has just notified and waits in turn need not take the line from the one that
+// it has let go, which is reading it (`bench_sync`, a hand-over).
 //
 // The list of who waits is for waking who sleeps, and for the dead. Whoever gives up or dies before its
 // ticket is let go leaves a gap among the tickets: from then on, until all are let go, notifiers look
@@ -20,6 +20,7 @@
 #include "memory/object.hpp"
 #include "os/fork.hpp"
 #include "waiting/parking.hpp"
+#include "waiting/pause.hpp"
 #include "waiting/robust_lock.hpp"
 #include "waiting/soft_limit.hpp"
 
@@ -71,11 +72,11 @@ static_assert(sizeof(LetGo) == 8 && std::atomic<LetGo>::is_always_lock_free);
 /// and who notifies where there is one. Each change is one compare-and-swap, so a death leaves nothing
 /// to repair.
 struct ConditionObject : Object {
+  alignas(64) std::atomic<Ticket> last_ticket;
   RobustLock list_lock;
   Owned<WaiterBlock> waiters;
-  // Apart from the lock, as those who wait look at it all the time.
+  // Those who wait look at it all the time.
   alignas(64) std::atomic<LetGo> let_go;
-  std::atomic<Ticket> last_ticket;
   std::atomic<std::uint32_t> sleepers;  // more, if some were killed in their sleep
 };
 static_assert(sizeof(ConditionObject) <= Heap::lock_size);
@@ -319,6 +320,8 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
   End end{};
   while (true) {
     end = sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
+    // Who has let it go most often holds the lock still: an attempt now would only take its cache line.
+    pause();
     lock.lock_again(hold);
     if (end != End::lock_was_left || lock.owner_died() || is_let_go(condition, waiter)) break;
     // Another came before, and was told in its place: so it waits on, with the same ticket.
