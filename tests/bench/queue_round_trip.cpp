@@ -45,25 +45,24 @@ int main() {
   const kin::Queue<Message> back;
   const kin::Queue<int> small_there;
   const kin::Queue<int> small_back;
-  constexpr int trips = 50'000;
+  bench::HandOver large("two queues, 64 bytes",
+                        [&](int trips) { return round_of_kin(there, back, trips); });
+  bench::HandOver small("two queues, an int",
+                        [&](int trips) { return round_of_kin(small_there, small_back, trips); });
+  for (int i = 0; i < 25; ++i) {
+    for (bench::HandOver* one : {&large, &small}) one->take_turn(20'000);
+  }
 
-  bench::Contestant kin{[&] { return round_of_kin(there, back, trips); }};
-  bench::Contestant small{[&] { return round_of_kin(small_there, small_back, trips); }};
-  bench::Contestant bare{[&] { return bench::ping_pong(trips); }};
-  bench::take_turns(25, {&kin, &bare, &small});
-
-  Table table("queue_round_trip: there and back, best of 25 rounds taken in turns");
-  const std::string peer = "spinning on two cache lines " + time_of(bare.best);
-  table.add({.figure = "two queues, 64 bytes",
-             .measured = time_of(kin.best),
-             .peer = peer,
-             .ratio = kin.best / bare.best,
-             .want = Table::Want::at_most,
-             .limit = 3.5});
-  table.add({.figure = "two queues, an int",
-             .measured = time_of(small.best),
-             .peer = peer,
-             .ratio = small.best / bare.best});
+  Table table("queue_round_trip: there and back, the middle one of 25 rounds taken in turns");
+  for (const bench::HandOver* one : {&large, &small}) {
+    const auto turn = one->middle();
+    table.add({.figure = one->figure(),
+               .measured = time_of(turn.measured),
+               .peer = "spinning on two cache lines " + time_of(turn.bare),
+               .ratio = turn.ratio,
+               .want = one == &large ? Table::Want::at_most : Table::Want::nothing,
+               .limit = one == &large ? 3.5 : 0.0});
+  }
   table.note("the ratio is of times, kin's to the peer's");
   return table.print();
 }

@@ -198,45 +198,23 @@ double lock_and_word_there_and_back(int count) {
       count, [&](int) { take(0); }, [&](int) { take(1); });
 }
 
-/// Beside the bare ping-pong right before and right after it: a virtual machine's processors are near each
-/// other now, far apart then, and a figure of one time says nothing of the other. Rounds between which that
-/// changed don't count.
-struct HandOver {
-  std::string figure;
-  std::function<double(int)> round;
-  double ratio = 0;
-  double measured = 0;
-  double bare = 0;
-
-  void take_turn() {
-    constexpr int count = 5'000;
-    const double before = bench::ping_pong(count);
-    const double time = round(count);
-    const double after = bench::ping_pong(count);
-    if (std::max(before, after) > 1.25 * std::min(before, after)) return;
-    const double now = 2 * time / (before + after);
-    if (ratio != 0 && ratio <= now) return;
-    ratio = now;
-    measured = time;
-    bare = (before + after) / 2;
-  }
-};
-
 void two_processes(Table& table) {
-  std::vector<HandOver> all{{"Semaphore: there and back", semaphores_there_and_back},
-                            {"Event: there and back", events_there_and_back},
-                            {"Barrier of two: two passes", barrier_twice},
-                            {"Condition: there and back", condition_there_and_back},
-                            {"  a Lock and a word alone", lock_and_word_there_and_back}};
+  std::vector<bench::HandOver> all;
+  all.emplace_back("Semaphore: there and back", semaphores_there_and_back);
+  all.emplace_back("Event: there and back", events_there_and_back);
+  all.emplace_back("Barrier of two: two passes", barrier_twice);
+  all.emplace_back("Condition: there and back", condition_there_and_back);
+  all.emplace_back("  a Lock and a word alone", lock_and_word_there_and_back);
   for (int i = 0; i < 25; ++i) {
-    for (HandOver& one : all) one.take_turn();
+    for (bench::HandOver& one : all) one.take_turn(5'000);
   }
-  for (const HandOver& one : all) {
+  for (const bench::HandOver& one : all) {
     const bool is_peer = &one == &all.back();
-    table.add({.figure = one.figure,
-               .measured = nanoseconds(one.measured),
-               .peer = "bare ping-pong " + nanoseconds(one.bare),
-               .ratio = one.ratio,
+    const auto turn = one.middle();
+    table.add({.figure = one.figure(),
+               .measured = nanoseconds(turn.measured),
+               .peer = "bare ping-pong " + nanoseconds(turn.bare),
+               .ratio = turn.ratio,
                .want = is_peer ? Table::Want::nothing : Table::Want::at_most,
                .limit = is_peer ? 0.0 : 4.0});
   }
@@ -376,7 +354,9 @@ print(longest * 1e9 / count)
 }  // namespace
 
 int main() {
-  Table table("sync: alone, between two processes, and among many; best of rounds taken in turns");
+  Table table(
+      "sync: alone, between two processes, and among many; best of rounds taken in turns, between "
+      "two the middle one");
   nobody_else(table);
   two_processes(table);
   many_at_a_lock(table);
