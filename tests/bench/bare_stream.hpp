@@ -16,7 +16,7 @@ namespace bench {
 /// beside. Nanoseconds a message.
 inline double bare_stream(std::size_t size, int messages) {
   constexpr std::size_t piece = std::size_t{32} << 10;
-  constexpr std::size_t pieces = 8;
+  constexpr std::size_t pieces = 32;
   struct Ring {
     alignas(64) std::atomic<std::size_t> written;
     alignas(64) std::atomic<std::size_t> read;

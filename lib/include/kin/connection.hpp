@@ -37,7 +37,7 @@
 /// them. It may be sent in a message itself; the receiver has it then, too.
 ///
 /// Messages have any size, and stay whole however many send or receive at the same end. A small one is
-/// a copy in memory and no system call, as long as the other side keeps up; 256 KiB are on their way at
+/// a copy in memory and no system call, as long as the other side keeps up; about 1 MiB is on its way at
 /// most, then send() waits. A larger message passes in pieces, while others wait their turn.
 ///
 /// Sharing: process-safe and thread-safe; every operation is const.

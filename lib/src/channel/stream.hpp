@@ -27,7 +27,7 @@ class PipeLine : public Line {
 // copy at once. From its first piece on a message belongs to its reader.
 
 /// How large the ring of a pipe may become.
-inline constexpr std::uint32_t pipe_units = (std::uint32_t{256} << 10) / Cursor::unit;
+inline constexpr std::uint32_t pipe_units = (std::uint32_t{1} << 20) / Cursor::unit;
 
 /// Sends one message; waits while the pipe is full. Throws BrokenPipe when nobody is left who could
 /// receive it, std::bad_alloc, SystemError for descriptors.
