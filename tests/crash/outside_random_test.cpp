@@ -187,8 +187,9 @@ TEST_SUITE("outside at random") {
       OpenShop open(own_path());
       kill_once(open, Victim::gateway, random, *diary);
       CHECK(std::filesystem::exists(own_path()));
+      // Refused, or ended: a session that was being born may have had the listening socket a moment longer.
       CHECK_THROWS_AS(static_cast<void>(kin::Manager::connect(own_path(), std::string(key))),
-                      kin::SystemError);
+                      kin::Error);
     }
     std::filesystem::remove(own_path());
     CHECK(before.difference_now() == "");

@@ -393,7 +393,7 @@ TEST_SUITE("fileno") {
 
   // With the next case 100 000 messages in all.
   TEST_CASE_FIXTURE(unit::ArenaFrame, "it never misses a message, whoever is killed") {
-    for (const Loop loop : {Loop::poll, Loop::level, Loop::edge}) {
+    for (const Loop loop : all_loops) {
       CAPTURE(static_cast<int>(loop));
       Storm storm;
       const Watch watch(storm.reader().fileno(), loop);
