@@ -43,12 +43,12 @@ auto values_of(R&& range) {
                        std::ranges::sized_range<R>) {
     return std::span<const T>(std::ranges::data(range), std::ranges::size(range));
   } else {
-    // A bool of a std::vector<bool> has no address: hence the box.
-    struct Box {
+    // A bool of a std::vector<bool> has no address: hence the elements.
+    struct Element {
       T value;
       operator const T&() const { return value; }  // NOLINT: reads as a T
     };
-    std::vector<Box> values;
+    std::vector<Element> values;
     for (auto&& one : range) values.push_back({static_cast<T>(std::forward<decltype(one)>(one))});
     return values;
   }
