@@ -14,7 +14,7 @@
 // kernel pipes.
 
 #include "bare_stream.hpp"
-#include "ping_pong.hpp"
+#include "hand_over.hpp"
 #include "python.hpp"
 #include "rounds.hpp"
 #include "table.hpp"

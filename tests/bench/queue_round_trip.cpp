@@ -6,7 +6,7 @@
 // Both sides of either contest are two processes that do nothing else, each bound to a processor of
 // its own.
 
-#include "ping_pong.hpp"
+#include "hand_over.hpp"
 #include "rounds.hpp"
 #include "table.hpp"
 

@@ -5,7 +5,7 @@
 // many processes at one lock, at one barrier.
 
 #include "bare_mutex.hpp"
-#include "ping_pong.hpp"
+#include "hand_over.hpp"
 #include "python.hpp"
 #include "rounds.hpp"
 #include "table.hpp"

@@ -193,15 +193,21 @@ TEST_SUITE("queue growth") {
   TEST_CASE("a get drains a large ring, which is given back") {
     const crash::Balance balance;
     Fresh<std::string> fresh;
+    const auto is_large = [&] { return crash::channel_of(fresh.queue()).head_segment->is_large(); };
     crash::Scenario scenario{
         .name = "get that shrinks the queue",
         .prepare =
             [&] {
-              fresh.prepare({std::string(600'000, 'x'), "the last"});
+              fresh.prepare({std::string(1'200'000, 'x'), "the last"});
               fresh.take(1);
+              require(is_large(), "it is not large");
             },
         .operation = [&] { static_cast<void>(fresh.queue().get()); },
-        .check = [&](const Moment& moment) { return fresh.outcome_of_get(moment); },
+        .check =
+            [&](const Moment& moment) {
+              require(!moment.completed || !is_large(), "it is as large as before");
+              return fresh.outcome_of_get(moment);
+            },
         .expected = {before, behind},
         .watch = [&] { return crash::memory_around(fresh.queue()); },
     };
