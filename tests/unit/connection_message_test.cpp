@@ -6,7 +6,9 @@
 #include <kin/queue.hpp>
 
 #include "arena_frame.hpp"
+#include "channel/stream.hpp"
 #include "noise.hpp"
+#include "support/object_of.hpp"
 
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
@@ -80,6 +82,15 @@ TEST_SUITE("connection message") {
         CHECK(child.answer() == "whole");
       }
     }
+  }
+
+  // As whoever takes over from a dead sender must not want for one: it aborts the message anywhere in the ring.
+  TEST_CASE_FIXTURE(unit::ArenaFrame, "the ring has all its pages before a message in pieces") {
+    const SimplexPipe<int> pipe;
+    pipe.writer.send_bytes(noise(33 * KiB));
+    const kin::detail::Segment& ring = *crash::channel_of(pipe.reader).tail_segment.load();
+    CHECK(ring.populated == ring.units() * kin::detail::Cursor::unit);
+    CHECK(ring.units() == kin::detail::pipe_units);
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame, "a message of 64 MiB") {

@@ -74,6 +74,9 @@ void send_in_pieces(ByteChannel& channel, std::span<const std::byte> bytes,
       channel.tail_lock, Deadline::never(), [] { SoftLimit::check(); },
       [&] { recover_tail(channel); });
   if (channel.tail_segment.load()->units() < pipe_units) link_larger(channel, pipe_units);
+  // All of its pages before the first piece: whoever aborts the message must not want for one.
+  Segment& ring = *channel.tail_segment.load();
+  populate_for(ring, ring.base, ring.units());
   begin_message(channel);
   try {
     put_pieces(channel, bytes, cargo, line);
