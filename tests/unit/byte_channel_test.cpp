@@ -52,8 +52,9 @@ Bytes message(std::size_t size, std::size_t number) {
 // A channel of this process, and what should be in it.
 class Pipe {
  public:
-  explicit Pipe(std::uint32_t most = 0, bool joinable = false)
-      : handle_(kin::detail::make_channel({.most_items = most, .joinable = joinable})) {}
+  explicit Pipe(std::uint32_t most = 0, bool joinable = false, std::uint32_t most_units = 0)
+      : handle_(kin::detail::make_channel(
+            {.most_items = most, .most_units = most_units, .joinable = joinable})) {}
 
   [[nodiscard]] ByteChannel& channel() const {
     return static_cast<ByteChannel&>(handle_.object_even_closed());
@@ -286,6 +287,26 @@ TEST_SUITE("byte_channel") {
       pipe.set_cursors(0x80000000U - units_before, 0x40000000U - 100);
       CHECK(traffic(pipe, 500, 100, 3, 1));
       CHECK(traffic(pipe, 2000, 900, 30, 2));
+    }
+  }
+
+  TEST_CASE_FIXTURE(ChannelFrame,
+                    "a ring that is never left goes on, however much went through it") {
+    constexpr std::uint32_t units = 2048;
+    Pipe pipe(0, false, units);
+    while (pipe.put(100)) continue;
+    CHECK(pipe.get_all());
+    CHECK(traffic(pipe, 500, 300, 20, 1));
+    const ByteChannel& channel = pipe.channel();
+    kin::detail::Segment& ring = *channel.tail_segment.load();
+    REQUIRE(ring.units() == units);
+    REQUIRE(channel.head_segment.get() == &ring);
+    for (unsigned i = 0; i < 12; ++i) {
+      CAPTURE(i);
+      // As if so many units more had been through it: 4 GiB.
+      ring.base -= std::uint32_t{1} << 29;
+      CHECK(traffic(pipe, 500, 300, 20, i));
+      CHECK(Cursor(channel.tail.load()).position() - ring.base < std::uint32_t{1} << 30);
     }
   }
 

@@ -4,6 +4,7 @@
 #include "channel/cursor.hpp"
 #include "memory/heap.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -13,7 +14,8 @@ struct ByteChannel;
 
 /// A ring of records. A full one is followed by a larger one: see ByteChannel.
 struct Segment {
-  std::uint32_t base;  // the position at which it begins
+  // The position at which it begins; or, later on, one at which it begins again: see writer.cpp. By writers.
+  std::atomic<std::uint32_t> base;
   std::uint32_t mask;  // its size in units, a power of two, less one
   Owned<Segment> next;
   // Written by writers only, so on a line of its own: how many bytes of the ring have their pages.
@@ -25,7 +27,7 @@ struct Segment {
   [[nodiscard]] bool is_large() const noexcept { return units() >= (std::uint32_t{2} << 20) / 8; }
   [[nodiscard]] std::uint64_t* unit(std::uint32_t position) noexcept {
     return reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this) + header_size) +
-           ((position - base) & mask);
+           ((position - base.load(std::memory_order_relaxed)) & mask);
   }
 };
 static_assert(sizeof(Segment) <= Heap::front_of_run);  // so the pages of its own fields are there
@@ -41,7 +43,8 @@ void link_larger(ByteChannel& channel, std::uint32_t needed);
 void populate_up_to(Segment& segment, std::size_t end);
 /// The same behind these units.
 inline void populate_for(Segment& segment, std::uint32_t position, std::uint32_t units) {
-  const std::uint32_t index = (position - segment.base) & segment.mask;
+  const std::uint32_t index =
+      (position - segment.base.load(std::memory_order_relaxed)) & segment.mask;
   const std::size_t end = (std::size_t{index} + units) * Cursor::unit;
   if (end > segment.populated) populate_up_to(segment, end);
 }

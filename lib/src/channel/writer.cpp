@@ -31,10 +31,10 @@ bool is_full(const ByteChannel& channel, Cursor tail, Cursor head) {
 std::uint32_t room_for(const ByteChannel& channel, const Segment& segment, Cursor tail,
                        std::uint32_t units, std::uint32_t spare) {
   const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
-  const std::uint32_t from =
-      is_before(head.position(), segment.base) ? segment.base : head.position();
+  const std::uint32_t base = segment.base.load(std::memory_order_relaxed);
+  const std::uint32_t from = is_before(head.position(), base) ? base : head.position();
   const std::uint32_t used = tail.position() - from;
-  const std::uint32_t rest = segment.units() - ((tail.position() - segment.base) & segment.mask);
+  const std::uint32_t rest = segment.units() - ((tail.position() - base) & segment.mask);
   const std::uint64_t wanted = units <= rest ? units : std::uint64_t{rest} + units;
   return used + wanted + spare <= segment.units() ? static_cast<std::uint32_t>(wanted) : 0;
 }
@@ -42,6 +42,20 @@ std::uint32_t room_for(const ByteChannel& channel, const Segment& segment, Curso
 void look_at_head(ByteChannel& channel) {
   // SYNC head: pairs with the release in take_record(): what the reader took may be written over.
   channel.head_seen.store(channel.head.load(std::memory_order_acquire), std::memory_order_relaxed);
+}
+
+// A ring that is never left has been gone round many times: before its base is half of all positions behind, and
+// would look as if it lay before the head, it is set to where the ring last began again. Readers find the same
+// units by either.
+void bring_base_along(Segment& segment, Cursor tail, Cursor head) {
+  constexpr std::uint32_t long_ago = std::uint32_t{1} << 29;
+  const std::uint32_t base = segment.base.load(std::memory_order_relaxed);
+  const std::uint32_t since_base = tail.position() - base;
+  const std::uint32_t since_head = tail.position() - head.position();
+  // Readers whose head is the base may not have moved on to this segment: they know it by that.
+  if (since_base < long_ago || since_head >= since_base) return;
+  // If killed on either side of this: both are right.
+  segment.base.store(base + ((since_base - since_head) & ~segment.mask), std::memory_order_relaxed);
 }
 
 // The record's bytes, behind its head word; with the cargo loaded.
@@ -93,6 +107,7 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
         tail.count_since(head) >= Cursor::count_mask / 2) {
       throw std::bad_alloc();  // positions and counts would wrap around
     }
+    bring_base_along(*segment, tail, head);
     wanted = room_for(channel, *segment, tail, units, spare);
   }
   if (wanted == 0 && channel.most_units != 0 && segment->units() >= channel.most_units) {
