@@ -198,7 +198,7 @@ TEST_SUITE("queue growth") {
         .name = "get that shrinks the queue",
         .prepare =
             [&] {
-              fresh.prepare({std::string(1'200'000, 'x'), "the last"});
+              fresh.prepare({std::string(2'500'000, 'x'), "the last"});
               fresh.take(1);
               require(is_large(), "it is not large");
             },

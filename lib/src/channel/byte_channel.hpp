@@ -117,6 +117,8 @@ bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line, 
 [[nodiscard]] bool has_message(ByteChannel& channel, Line& line);
 /// How often in a row this thread found a channel empty when it came to get, without a put in between.
 [[gnu::tls_model("initial-exec")]] inline thread_local unsigned hungry_gets = 0;
+/// How often in a row this thread has put, into any channel, without a get in between.
+[[gnu::tls_model("initial-exec")]] inline thread_local unsigned puts_in_a_row = 0;
 /// Waits a moment, if this thread only consumes, and faster than others produce.
 void linger();
 /// Looks into an empty channel for a moment: for what is on its way from another processor. True: it is

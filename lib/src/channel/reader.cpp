@@ -177,6 +177,7 @@ bool has_message(ByteChannel& channel, Line& line) {
 
 [[gnu::flatten]] bool try_get(ByteChannel& channel, Sink sink, IncomingCargo* cargo, Line& line,
                               Deadline for_lock) {
+  puts_in_a_row = 0;
   const Reading reading(channel, for_lock);
   if (!reading.holds()) return false;
   while (find_message(channel, line)) {

@@ -23,8 +23,8 @@ struct Segment {
   static constexpr std::size_t header_size = 128;
 
   [[nodiscard]] std::uint32_t units() const noexcept { return mask + 1; }
-  /// Given back when it is empty: from 2 MiB on.
-  [[nodiscard]] bool is_large() const noexcept { return units() >= (std::uint32_t{2} << 20) / 8; }
+  /// Given back when it is empty: from 4 MiB on. (16 384 short messages, a usual bound, need 2 MiB, again and again.)
+  [[nodiscard]] bool is_large() const noexcept { return units() >= (std::uint32_t{4} << 20) / 8; }
   [[nodiscard]] std::uint64_t* unit(std::uint32_t position) noexcept {
     return reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this) + header_size) +
            ((position - base.load(std::memory_order_relaxed)) & mask);
