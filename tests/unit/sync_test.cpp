@@ -8,6 +8,7 @@
 #include "support/again.hpp"
 #include "support/sanitizer.hpp"
 
+#include <kin/connection.hpp>
 #include <kin/log.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
@@ -252,6 +253,64 @@ TEST_SUITE("sync") {
     locks.put(lock);
     CHECK(locks.get() == lock);
     CHECK_FALSE(lock == Any());
+  }
+
+  TEST_CASE_FIXTURE(LockFrame,
+                    "each kind of lock travels through a pipe, in small and large messages") {
+    struct Locks {
+      Lock lock;
+      RLock again;
+      kin::Semaphore semaphore{0};
+      kin::BoundedSemaphore bounded{2};
+      kin::Condition condition;
+      kin::Event event;
+      kin::Barrier barrier{2};
+      std::string rest;
+    };
+    for (const std::size_t size : {0U, 100'000U}) {
+      CAPTURE(size);
+      const auto [parent, other] = kin::Pipe<Locks>();
+      unit::Relative child([&, end = other]() -> std::string {
+        const auto got = end.recv_for(unit::patience);
+        if (!got || got->rest.size() != size) return "nothing came";
+        if (got->lock.try_lock() || got->again.try_lock()) return "they are not held";
+        if (!got->bounded.try_acquire() || got->bounded.try_acquire()) return "another number";
+        got->semaphore.release();
+        if (!got->event.wait_for(unit::patience)) return "not set";
+        got->barrier.wait_for(unit::patience);
+        {
+          if (!got->lock.try_lock_for(unit::patience)) return "not unlocked";
+          const std::lock_guard guard(got->lock, std::adopt_lock);
+          got->condition.notify_one();
+        }
+        end.send(*got);
+        return "all work";
+      });
+      Locks locks;
+      locks.rest.resize(size);
+      locks.lock.lock();
+      locks.again.lock();
+      locks.bounded.acquire();
+      parent.send(locks);
+      CHECK(locks.semaphore.try_acquire_for(unit::patience));
+      CHECK(locks.bounded.value() == 0);
+      locks.event.set();
+      locks.barrier.wait_for(unit::patience);
+      CHECK(locks.condition.wait_for(locks.lock, unit::patience));
+      locks.lock.unlock();
+      locks.again.unlock();
+      const auto back = parent.recv_for(unit::patience);
+      CHECK(child.answer() == "all work");
+      REQUIRE(back);
+      CHECK(back->lock == locks.lock);
+      CHECK(back->again == locks.again);
+      CHECK(back->semaphore == locks.semaphore);
+      CHECK(back->bounded == locks.bounded);
+      CHECK(back->condition == locks.condition);
+      CHECK(back->event == locks.event);
+      CHECK(back->barrier == locks.barrier);
+      CHECK_FALSE(back->lock == Lock());
+    }
   }
 
   TEST_CASE_FIXTURE(LockFrame, "a moved-from one says so") {

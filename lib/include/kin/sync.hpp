@@ -105,7 +105,8 @@ class KIN_EXPORT SemaphoreHandle : public HandleOf<ObjectKind::semaphore> {
 /// Python: multiprocessing.Semaphore.
 class KIN_EXPORT Semaphore : public detail::SemaphoreHandle {
  public:
-  explicit Semaphore(int value = 1) : Semaphore(SemaphoreOptions{}, value) {}
+  Semaphore() : Semaphore(1) {}
+  explicit Semaphore(int value) : Semaphore(SemaphoreOptions{}, value) {}
   explicit Semaphore(SemaphoreOptions options, int value = 1)
       : SemaphoreHandle(value, false, options.on_death) {}
 };
@@ -121,7 +122,8 @@ class KIN_EXPORT Semaphore : public detail::SemaphoreHandle {
 /// Python: multiprocessing.BoundedSemaphore.
 class KIN_EXPORT BoundedSemaphore : public detail::SemaphoreHandle {
  public:
-  explicit BoundedSemaphore(int value = 1) : BoundedSemaphore(BoundedSemaphoreOptions{}, value) {}
+  BoundedSemaphore() : BoundedSemaphore(1) {}
+  explicit BoundedSemaphore(int value) : BoundedSemaphore(BoundedSemaphoreOptions{}, value) {}
   explicit BoundedSemaphore(BoundedSemaphoreOptions options, int value = 1)
       : SemaphoreHandle(value, true, options.on_death) {}
 };
