@@ -6,6 +6,7 @@
 #include "memory/arena.hpp"
 #include "memory/descriptor_queue.hpp"
 
+#include "descriptor_room.hpp"
 #include "frame.hpp"
 
 #include <kin/error.hpp>
@@ -28,6 +29,8 @@ using kin::UniqueFd;
 using kin::detail::bytes_of;
 using kin::detail::DescriptorQueue;
 using kin::detail::DescriptorStore;
+using unit::leave_room_for;
+using unit::open_numbers;
 using Id = std::uint64_t;
 
 namespace {
@@ -114,29 +117,6 @@ bool is_locked(const UniqueFd& file) {
            ::fcntl(file.get(), F_GETLK, &lock);
            return lock.l_type == F_UNLCK ? "free" : "locked";
          }) == "locked";
-}
-
-// All but the standard streams. A listing of /proc would need a descriptor of its own.
-std::vector<int> open_numbers() {
-  std::vector<int> numbers;
-  for (int fd = 3; fd < 1000; ++fd) {
-    if (::fcntl(fd, F_GETFD) != -1) numbers.push_back(fd);
-  }
-  return numbers;
-}
-
-// Leaves this process room for so many descriptors more.
-void leave_room_for(std::size_t count) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  const int highest = open_numbers().back();
-  limit.rlim_cur = static_cast<rlim_t>(highest) + 1 + count;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  while (true) {  // the gaps below
-    UniqueFd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!fd || fd.get() > highest) return;
-    static_cast<void>(fd.release());
-  }
 }
 
 }  // namespace

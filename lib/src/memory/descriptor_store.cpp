@@ -48,6 +48,10 @@ DescriptorStoreState& state() noexcept { return *arena().descriptors; }
 // A box with duplicates of these in it. None where the kernel has no room.
 UniqueFd fill_box(std::span<const int> descriptors) {
   auto [in, box] = make_packet_sockets();
+  // Whoever names a descriptor that is not open may mean the next one that anybody gets: these.
+  for (const int one : descriptors) {
+    if (one == in.get() || one == box.get()) throw SystemError("sendmsg", EBADF);
+  }
   const auto count = static_cast<std::uint32_t>(descriptors.size());
   const int error = send_packet(in.get(), bytes_of(count), descriptors);
   if (error == ENOBUFS) return {};
