@@ -14,6 +14,21 @@
 
 using namespace trial;
 
+namespace {
+
+// Whether it throws SystemError with EBADF.
+template <typename Call>
+bool is_told(Call call) {
+  try {
+    static_cast<void>(call());
+    return false;
+  } catch (const kin::SystemError& error) {
+    return error.code().value() == EBADF;
+  }
+}
+
+}  // namespace
+
 TEST_SUITE("invalid_handle") {
   // An end can't be made from a number, only from nothing; but others may close its descriptor.
   TEST_CASE_FIXTURE(Trial, "test_invalid_handles") {
@@ -37,6 +52,32 @@ TEST_SUITE("invalid_handle") {
             // Something has to be there for the end to close.
             const kin::UniqueFd other(::open("/dev/null", O_RDONLY | O_CLOEXEC));
             if (other.get() != fd) expect(::dup2(other.get(), fd) == fd);
+          }) == 0);
+  }
+
+  // As daemonizing code does.
+  TEST_CASE_FIXTURE(Trial, "ends whose descriptors were closed behind kin's back") {
+    CHECK(outcome([] {
+            const auto [reader, writer] = kin::SimplexPipe<int>();
+            const auto [first, second] = kin::Pipe<std::string>();
+            writer.send(1);
+            expect(::close_range(3, ~0U, 0) == 0);
+            // What is there is there; nothing more can be told.
+            expect(reader.poll() && reader.poll_for(patience));
+            expect(reader.recv_for(patience) == 1);
+            for (const auto limit : {std::chrono::seconds(patience), 0s}) {
+              expect(is_told([&] { return reader.poll_for(limit); }));
+              expect(is_told([&] { return reader.recv_for(limit); }));
+              expect(is_told([&] { return first.poll_for(limit); }));
+              expect(is_told([&] { return first.recv_for(limit); }));
+              expect(is_told([&] { return kin::wait_any({reader}, limit); }));
+              expect(is_told([&] { return kin::wait_any({first, second}, limit); }));
+            }
+            expect(is_told([&] { return reader.poll(); }));
+            expect(is_told([&] { return reader.try_recv(); }));
+            expect(is_told([&] { return reader.recv(); }));
+            expect(is_told([&] { return first.recv_bytes(); }));
+            expect(is_told([&] { return kin::wait_any({reader}); }));
           }) == 0);
   }
 }
