@@ -3,7 +3,7 @@
 // Ends without a descriptor, against CPython's TestInvalidHandle.
 //
 // Fails when:
-//   look() in connection/end.cpp does not see POLLNVAL: test_invalid_handles
+//   look() in connection/end.cpp does not see POLLNVAL: test_invalid_handles, and closed behind kin's back
 
 #include "trial.hpp"
 

@@ -3,6 +3,11 @@
 // wait_any(): what it is not given, and that whoever sleeps in it is woken. As it looks again by itself after each
 // slice of sleep, a wake-up that is lost shows in the time only: a round that took a whole slice was not woken.
 // The rest is in tests/conformance, wait_test.cpp and wait_future_test.cpp.
+//
+// Fails when:
+//   ring_after_commit() does not ring: "put() wakes whoever sleeps"
+//   Wait::poll() does not see POLLNVAL: "a descriptor that is not open"
+//   wait_any_until() does not look again behind ask_for_bells(): "whoever is about to sleep", in some runs
 
 #include <kin/connection.hpp>
 #include <kin/process.hpp>
@@ -96,10 +101,10 @@ class Rounds {
       if (sleeps()) wake(round);
     });
   }
-  /// By others: at any moment between its look and its sleep.
+  /// By others: at any moment between its first look and its sleep.
   void wake_at_any_moment(const std::function<void(int)>& wake) const {
     std::minstd_rand random(1);
-    std::uniform_int_distribution<std::int64_t> nanoseconds(0, 300'000);
+    std::uniform_int_distribution<std::int64_t> nanoseconds(0, 20'000);
     each([&](int round) {
       const std::int64_t end = Deadline::now() + nanoseconds(random);
       while (Deadline::now() < end) {
@@ -138,19 +143,21 @@ class Rounds {
 
 constexpr int sleeps = 100;
 constexpr int moments = 3000;
+constexpr std::size_t many = 20;  // where the wait does not spin before it sleeps
 
-// Another process waits for items of a queue.
+// Another process waits for items of a queue, and for so many others to which nothing comes.
 template <typename Queue>
-std::string outcome_of_puts(int count,
+std::string outcome_of_puts(int count, std::size_t others,
                             void (Rounds::*wake)(const std::function<void(int)>&) const) {
-  const Queue queue;
+  const std::vector<Queue> queues(1 + others);
   const Rounds rounds(count);
   unit::Relative waiter([&] {
+    const std::vector<Waitable> things(queues.begin(), queues.end());
     return rounds.wait([&](int round) {
-      return kin::wait_any({queue}, unit::patience) == Indices{0} && queue.try_get() == round;
+      return kin::wait_any(things, unit::patience) == Indices{0} && queues[0].try_get() == round;
     });
   });
-  (rounds.*wake)([&](int round) { queue.put(round); });
+  (rounds.*wake)([&](int round) { queues[0].put(round); });
   return waiter.answer();
 }
 
@@ -266,13 +273,13 @@ TEST_SUITE("wait") {
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame, "put() wakes whoever sleeps") {
-    CHECK(outcome_of_puts<kin::Queue<int>>(sleeps, &Rounds::wake_sleepers) == "woken");
-    CHECK(outcome_of_puts<kin::JoinableQueue<int>>(sleeps, &Rounds::wake_sleepers) == "woken");
+    CHECK(outcome_of_puts<kin::Queue<int>>(sleeps, 0, &Rounds::wake_sleepers) == "woken");
+    CHECK(outcome_of_puts<kin::JoinableQueue<int>>(sleeps, 0, &Rounds::wake_sleepers) == "woken");
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame, "put() wakes whoever is about to sleep") {
-    CHECK(outcome_of_puts<kin::Queue<int>>(moments, &Rounds::wake_at_any_moment) == "woken");
-    CHECK(outcome_of_puts<kin::JoinableQueue<int>>(moments, &Rounds::wake_at_any_moment) ==
+    CHECK(outcome_of_puts<kin::Queue<int>>(moments, many, &Rounds::wake_at_any_moment) == "woken");
+    CHECK(outcome_of_puts<kin::JoinableQueue<int>>(moments, many, &Rounds::wake_at_any_moment) ==
           "woken");
   }
 
