@@ -145,9 +145,9 @@ void make_and_drop_a_full_one() {
 
 TEST_SUITE("handle") {
   TEST_CASE("an object is made and dropped") {
-    const crash::Balance balance;
     const Inner another;
     const kin::Lock another_lock;
+    const crash::Balance balance;
     LeakDetector leaks;
     crash::Scenario scenario{
         .name = "a queue is made and dropped",
@@ -175,6 +175,7 @@ TEST_SUITE("handle") {
       return ranges;
     };
     crash::prove_at_changes_and_instructions(scenario, 2s);
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("a handle is sent") {
@@ -213,8 +214,8 @@ TEST_SUITE("handle") {
   }
 
   TEST_CASE("a queue with handles in it is dropped") {
-    const crash::Balance balance;
     const Inner another;
+    const crash::Balance balance;
     LeakDetector leaks;
     crash::prove_at_changes_and_instructions(
         {
@@ -227,6 +228,7 @@ TEST_SUITE("handle") {
             .budget = 6s,
         },
         2s);
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("whoever sends or receives is stopped, and goes on later") {
@@ -283,6 +285,8 @@ TEST_SUITE("handle") {
       parcel.leaks.check(moment);
       const std::size_t count = parcel.receive_all();
       require(count <= 2, "a handle came twice");
+      require(count >= (moment.first_completed ? 1U : 0U) + (moment.completed ? 1U : 0U),
+              "put() returned and the handle is lost");
       require_to_work(*parcel.inner);
       return std::to_string(count);
     };
@@ -302,7 +306,10 @@ TEST_SUITE("handle") {
     crash::prove(scenario);
 
     scenario.name = "get of a handle after a killed get";
-    scenario.check = [&](const Moment& moment) { return parcel.outcome_of_get(moment); };
+    scenario.check = [&](Moment moment) {
+      moment.completed = moment.completed || moment.first_completed;
+      return parcel.outcome_of_get(moment);
+    };
     scenario.recovery = [&] {
       if (const auto inner = parcel.outer->try_get()) require_to_work(*inner);
     };

@@ -118,6 +118,18 @@ class Store {
   }
 };
 
+std::string outcome_of_allocate(const Moment& moment, const Store& store, std::size_t index) {
+  const std::string outcome = store.look(index);
+  require(outcome == in_place || !moment.completed, "it returned and the place is empty");
+  return outcome;
+}
+
+std::string outcome_of_free(const Moment& moment, const Store& store, std::size_t index) {
+  const std::string outcome = store.look(index);
+  require(outcome == nothing || !moment.completed, "it returned and the place is filled");
+  return outcome;
+}
+
 void prove_allocate_and_free(const std::string& what, std::size_t size,
                              std::chrono::seconds budget = 0s) {
   const Store store(size);
@@ -125,11 +137,7 @@ void prove_allocate_and_free(const std::string& what, std::size_t size,
       .name = "allocate " + what,
       .prepare = [&] { store.prepare(1); },
       .operation = [&] { store.allocate(1); },
-      .check = [&](const Moment& moment) -> std::string {
-        const std::string outcome = store.look(1);
-        require(outcome == in_place || !moment.completed, "it returned and the place is empty");
-        return outcome;
-      },
+      .check = [&](const Moment& moment) { return outcome_of_allocate(moment, store, 1); },
       .expected = {nothing, in_place},
       .bulk = 64,
       .budget = budget,
@@ -138,12 +146,38 @@ void prove_allocate_and_free(const std::string& what, std::size_t size,
       .name = "free " + what,
       .prepare = [&] { store.prepare(2); },
       .operation = [&] { store.free(1); },
+      .check = [&](const Moment& moment) { return outcome_of_free(moment, store, 1); },
+      .expected = {nothing, in_place},
+  });
+}
+
+/// One allocates into place 2 and frees 0, and whoever comes next does it with 3 and 1.
+void prove_recovery(const std::string& what, const Store& store) {
+  crash::prove({
+      .name = what + " after killed ones",
+      .prepare = [&] { store.prepare(2); },
+      .operation =
+          [&] {
+            store.allocate(2);
+            store.free(0);
+          },
       .check = [&](const Moment& moment) -> std::string {
-        const std::string outcome = store.look(1);
-        require(outcome == nothing || !moment.completed, "it returned and the place is filled");
+        std::string outcome;
+        for (const std::size_t i : {2U, 0U, 3U, 1U})
+          outcome += store.look(i) == in_place ? '1' : '0';
+        require(outcome.starts_with("10") || !moment.first_completed, "the first is undone");
+        require(outcome.ends_with("10") || !moment.completed, "it returned and has not done it");
         return outcome;
       },
-      .expected = {nothing, in_place},
+      .expected = {"0101", "1101", "1001", "0111", "1111", "1011", "0110", "1110", "1010"},
+      .at = At::every_change,
+      .watch = [&] { return store.watch(); },
+      .recovery =
+          [&] {
+            store.allocate(3);
+            store.free(1);
+          },
+      .budget = 5s,
   });
 }
 
@@ -167,7 +201,10 @@ TEST_SUITE("heap") {
         .name = "allocate a cell in a new chunk",
         .prepare = [&] { store.prepare(2 * to_a_chunk); },
         .operation = [&] { store.allocate(2 * to_a_chunk); },
-        .check = [&](const Moment&) { return store.look(2 * to_a_chunk); },
+        .check =
+            [&](const Moment& moment) {
+              return outcome_of_allocate(moment, store, 2 * to_a_chunk);
+            },
         .expected = {nothing, in_place},
     });
     crash::prove({
@@ -178,7 +215,8 @@ TEST_SUITE("heap") {
               for (std::size_t i = 0; i < to_a_chunk; ++i) store.free(i);  // the spare one
             },
         .operation = [&] { store.free(2 * to_a_chunk); },
-        .check = [&](const Moment&) { return store.look(2 * to_a_chunk); },
+        .check =
+            [&](const Moment& moment) { return outcome_of_free(moment, store, 2 * to_a_chunk); },
         .expected = {nothing, in_place},
     });
   }
@@ -232,58 +270,7 @@ TEST_SUITE("heap") {
   }
 
   TEST_CASE("whoever comes next is killed too") {
-    const Store store(64);
-    crash::Scenario scenario{
-        .name = "allocate and free after killed ones",
-        .prepare = [&] { store.prepare(2); },
-        .operation =
-            [&] {
-              store.allocate(2);
-              store.free(0);
-            },
-        .check = [&](const Moment&) -> std::string {
-          std::string outcome;
-          for (const std::size_t i : {2U, 0U, 3U, 1U})
-            outcome += store.look(i) == in_place ? '1' : '0';
-          return outcome;
-        },
-        .expected = {"0101", "1101", "1001", "0111", "1111", "1011", "0110", "1110", "1010"},
-        .at = At::every_change,
-        .watch = [&] { return store.watch(); },
-        .recovery =
-            [&] {
-              store.allocate(3);
-              store.free(1);
-            },
-        .budget = 5s,
-    };
-
-    crash::prove(scenario);
-
-    const Store runs(run_size);
-    crash::prove({
-        .name = "allocate and free runs after killed ones",
-        .prepare = [&] { runs.prepare(2); },
-        .operation =
-            [&] {
-              runs.allocate(2);
-              runs.free(0);
-            },
-        .check = [&](const Moment&) -> std::string {
-          std::string outcome;
-          for (const std::size_t i : {2U, 0U, 3U, 1U})
-            outcome += runs.look(i) == in_place ? '1' : '0';
-          return outcome;
-        },
-        .expected = {"0101", "1101", "1001", "0111", "1111", "1011", "0110", "1110", "1010"},
-        .at = At::every_change,
-        .watch = [&] { return runs.watch(); },
-        .recovery =
-            [&] {
-              runs.allocate(3);
-              runs.free(1);
-            },
-        .budget = 5s,
-    });
+    prove_recovery("allocate and free", Store(64));
+    prove_recovery("allocate and free runs", Store(run_size));
   }
 }

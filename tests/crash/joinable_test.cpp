@@ -213,6 +213,7 @@ TEST_SUITE("joinable queue") {
       const int died_with = work.join();
       require(left + work.notes().took <= 3, "a message came twice");
       require(died_with <= 3 - left - work.notes().did, "a message is lost that was done");
+      require(3 - left - died_with <= work.notes().took, "a message is done that nobody had");
       work.require_to_work();
       sweep_the_dead();
       work.require_to_work();

@@ -70,20 +70,22 @@ class Fresh {
     return was_taken ? behind : before;
   }
   /// Nothing is lost, whoever else is killed.
-  std::string outcome_of_many_puts(const T& item) const {
+  std::string outcome_of_two_puts(const Moment& moment, const T& item) const {
     std::vector<T> found = drain(*queue_);
     const std::size_t more = found.size() - items_.size();
     require(more <= 2, "a message came twice, or is lost");
+    require(more >= returned(moment), "put() returned and the message is lost");
     for (std::size_t i = 0; i < found.size(); ++i) {
       require(found[i] == (i < items_.size() ? items_[i] : item), "messages are torn");
     }
     require_to_work();
     return std::to_string(more);
   }
-  std::string outcome_of_many_gets() const {
+  std::string outcome_of_two_gets(const Moment& moment) const {
     const std::vector<T> found = drain(*queue_);
     const std::size_t less = items_.size() - found.size();
     require(less <= 2, "messages are lost");
+    require(less >= returned(moment), "get() returned and the message is still there");
     require(
         found == std::vector<T>(items_.begin() + static_cast<std::ptrdiff_t>(less), items_.end()),
         "messages are torn");
@@ -95,6 +97,10 @@ class Fresh {
   std::optional<kin::Queue<T>> queue_;
   std::vector<T> items_;
 
+  /// How many of the two operations.
+  static std::size_t returned(const Moment& moment) {
+    return (moment.first_completed ? 1U : 0U) + (moment.completed ? 1U : 0U);
+  }
   void require_to_work() const {
     sweep_the_dead();
     for (int again = 0; again < 2 * first_ring; ++again) queue_->put(items_.back());
@@ -126,7 +132,7 @@ TEST_SUITE("queue growth") {
 
     scenario.name = "put that grows the queue after a killed one";
     scenario.at = At::every_change;
-    scenario.check = [&](const Moment&) { return fresh.outcome_of_many_puts(-1); };
+    scenario.check = [&](const Moment& moment) { return fresh.outcome_of_two_puts(moment, -1); };
     scenario.expected = {};
     scenario.possible = {"0", "1", "2"};
     scenario.recovery = scenario.operation;
@@ -155,7 +161,7 @@ TEST_SUITE("queue growth") {
 
     scenario.name = "get that frees a ring after a killed one";
     scenario.at = At::every_change;
-    scenario.check = [&](const Moment&) { return fresh.outcome_of_many_gets(); };
+    scenario.check = [&](const Moment& moment) { return fresh.outcome_of_two_gets(moment); };
     scenario.expected = {};
     scenario.possible = {"0", "1", "2"};
     scenario.recovery = scenario.operation;
@@ -215,17 +221,22 @@ TEST_SUITE("queue growth") {
 
     scenario.name = "put after a killed get that shrinks the queue";
     scenario.at = At::every_change;
-    scenario.check = [&](const Moment&) {
+    scenario.check = [&](const Moment& moment) {
       const std::vector<std::string> found = drain(fresh.queue());
-      require(found.size() <= 2, "a message came twice");
-      for (const std::string& item : found) require(item == "the last", "messages are torn");
+      std::string outcome;
+      for (const std::string& item : found) outcome += item + '.';
+      const bool was_taken = !outcome.starts_with("the last.");
+      require(was_taken || !moment.first_completed,
+              "get() returned and the message is still there");
+      require(outcome.ends_with("one more.") || !moment.completed,
+              "put() returned and the message is lost");
       fresh.queue().put("again");
       require(drain(fresh.queue()).size() == 1, "the queue does not work");
-      return std::to_string(found.size());
+      return outcome.empty() ? "nothing" : outcome;
     };
     scenario.expected = {};
-    scenario.possible = {"0", "1", "2"};
-    scenario.recovery = [&] { fresh.queue().put("the last"); };
+    scenario.possible = {"nothing", "the last.", "one more.", "the last.one more."};
+    scenario.recovery = [&] { fresh.queue().put("one more"); };
     scenario.budget = 4s;
     crash::prove(scenario);
     fresh.forget();

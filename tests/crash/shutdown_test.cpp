@@ -52,7 +52,8 @@ struct Fresh {
   /// Of a queue that began with 1 in it, from which nobody takes.
   std::string outcome(const Moment& moment) const {
     const bool refused = put_is_refused(*queue, 2);
-    require(refused || !moment.completed, "shutdown() returned and the queue is open");
+    require(refused || !(moment.completed || moment.first_completed),
+            "shutdown() returned and the queue is open");
     require(queue->size() == (refused ? 1 : 2), "size() is wrong");
     require(queue->get() == 1, "what was put before is lost");
     if (!refused) {
