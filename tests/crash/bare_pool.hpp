@@ -199,7 +199,7 @@ class BarePool {
 
   /// For Scenario::watch.
   [[nodiscard]] Ranges changes() {
-    Ranges ranges = memory_around(memory_.tasks());
+    Ranges ranges = memory_of_family();
     ranges.push_back(std::as_bytes(std::span(&slot(0), count_)));
     ranges.push_back(std::as_bytes(memory_.state().seats()));
     ranges.push_back(std::as_bytes(std::span(&memory_.state().notices, 1)));

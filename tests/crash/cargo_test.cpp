@@ -30,7 +30,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-using crash::memory_around;
+using crash::memory_of_family;
 using crash::Moment;
 using crash::Ranges;
 using crash::require;
@@ -112,7 +112,7 @@ class Shipment {
   }
   [[nodiscard]] bool stays_open() { return !complaint_.empty(); }
   [[nodiscard]] Ranges changes() const {
-    Ranges ranges = memory_around(*road_);
+    Ranges ranges = memory_of_family();
     ranges.push_back(crash::memory_of(*kin::detail::arena().descriptors));
     return ranges;
   }

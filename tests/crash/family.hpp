@@ -3,11 +3,13 @@
 
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
+#include "memory/wait_table.hpp"
 #include "support/crash_run.hpp"
 #include "support/object_of.hpp"
 
 #include <kin/queue.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -140,21 +142,61 @@ inline std::span<const std::byte> chunk_around(const void* block) {
   return {chunks + chunk * kin::detail::chunk_size, kin::detail::chunk_size / 4};
 }
 
-/// What a queue or pipe, its handles and its messages change: all channels and their first segments, the
-/// lists of handles, the processes, the heap.
-inline Ranges memory_around(const kin::detail::ByteChannel& channel) {
+/// What of a chunk a short operation changes: its bitmap, its cells up to the second one that is free; where
+/// a run begins or may begin, the front of it.
+inline std::span<const std::byte> front_of_chunk(std::size_t chunk, std::uint64_t word) {
+  constexpr std::size_t front = 128;  // of a ring: its header
+  constexpr std::size_t bitmap = 8;   // the same two as in heap.cpp
+  constexpr std::size_t first_cell = 320;
+  std::byte* const begin = kin::detail::arena().chunks + chunk * kin::detail::chunk_size;
+  if (word == 0) return {begin, front};
+  if (word >> 32 == 0) return {begin, kin::detail::chunk_size / 4};
+  kin::detail::Place cell{};
+  cell.name(begin + first_cell);
+  const std::size_t cell_size = kin::detail::Heap::room_in(cell);
+  std::size_t end = first_cell;
+  for (std::size_t i = 0, seen_free = 0; seen_free < 2 && end < kin::detail::chunk_size; ++i) {
+    const auto bits = static_cast<unsigned>(begin[bitmap + i / 8]);
+    seen_free += (bits >> (i % 8) & 1U) == 0 ? 1U : 0U;
+    end += cell_size;
+  }
+  return {begin, std::min(end, kin::detail::chunk_size)};
+}
+
+/// All of the heap that a short operation changes, the blocks in use among it.
+inline Ranges memory_of_heap() {
+  constexpr std::size_t more = 4;  // chunks that it may take
+  kin::detail::HeapState& heap = *kin::detail::arena().heap;
+  const std::size_t end = std::min<std::size_t>(heap.high_water.load() + more, heap.chunk_count);
+  Ranges ranges{{reinterpret_cast<const std::byte*>(&heap), kin::detail::HeapState::size_for(end)}};
+  for (std::size_t chunk = 0; chunk < end;) {
+    const std::uint64_t word = heap.word(chunk).load();
+    ranges.push_back(front_of_chunk(chunk, word));
+    chunk += std::max<std::size_t>(static_cast<std::uint32_t>(word), 1);
+  }
+  return ranges;
+}
+
+/// What starting, ending and sweeping processes changes.
+inline Ranges memory_of_processes() {
   const kin::detail::ProcessTable& processes = *kin::detail::arena().processes;
-  return {chunk_around(&channel),
-          chunk_around(channel.head_segment.get()),
-          chunk_around(processes.slots[0].claims.get()),
-          std::as_bytes(std::span(processes.slots.data(), 16)),
+  const kin::detail::WaitTable& waits = *kin::detail::arena().waits;
+  return {std::as_bytes(std::span(processes.slots.data(), 16)),
+          memory_of(processes.births),
+          memory_of(processes.slots_used),
           memory_of(processes.sweep_lock),
           memory_of(processes.graveyard),
-          memory_of(*kin::detail::arena().heap)};
+          std::as_bytes(std::span(waits.records.data(), 8)),
+          memory_of(waits.used)};
 }
-template <typename T>
-Ranges memory_around(const T& handle) {
-  return memory_around(channel_of(handle));
+
+inline Ranges both(Ranges all, const Ranges& more) {
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
 }
+
+/// What queues and pipes, their handles and messages change: channels, rings, books, cargo and lists of
+/// handles, which all are blocks of the heap, and the processes.
+inline Ranges memory_of_family() { return both(memory_of_processes(), memory_of_heap()); }
 
 }  // namespace crash

@@ -79,7 +79,7 @@ class Store {
   }
 
   crash::Ranges watch() const {
-    return {crash::memory_of(*kin::detail::arena().heap), crash::memory_of(*places_)};
+    return crash::both(crash::memory_of_heap(), {crash::memory_of(*places_)});
   }
 
  private:
@@ -151,9 +151,32 @@ void prove_allocate_and_free(const std::string& what, std::size_t size,
   });
 }
 
+/// Beside whoever is stopped in it others use what has a lock of its own.
+void prove_stopped(const std::string& what, const Store& store, const Store& other,
+                   std::chrono::seconds budget) {
+  crash::prove({
+      .name = what,
+      .prepare = [&] { store.prepare(1); },
+      .operation =
+          [&] {
+            store.allocate(1);
+            store.free(0);
+          },
+      .check = [&](const Moment&) { return store.look(1) + ", " + store.look(0); },
+      .expected = {in_place + ", " + nothing},
+      .with = With::stop,
+      .while_stopped =
+          [&] {
+            other.allocate(0);
+            other.free(0);
+          },
+      .budget = budget,
+  });
+}
+
 /// One allocates into place 2 and frees 0, and whoever comes next does it with 3 and 1.
 void prove_recovery(const std::string& what, const Store& store) {
-  crash::prove({
+  crash::Scenario scenario{
       .name = what + " after killed ones",
       .prepare = [&] { store.prepare(2); },
       .operation =
@@ -178,7 +201,8 @@ void prove_recovery(const std::string& what, const Store& store) {
             store.free(1);
           },
       .budget = 5s,
-  });
+  };
+  crash::prove_at_changes_and_instructions(scenario, 1s);
 }
 
 }  // namespace
@@ -248,25 +272,11 @@ TEST_SUITE("heap") {
   }
 
   TEST_CASE("whoever allocates is stopped, and goes on later") {
-    const Store store(64);
     const Store other(300);
-    crash::prove({
-        .name = "allocate and free",
-        .prepare = [&] { store.prepare(1); },
-        .operation =
-            [&] {
-              store.allocate(1);
-              store.free(0);
-            },
-        .check = [&](const Moment&) { return store.look(1) + ", " + store.look(0); },
-        .expected = {in_place + ", " + nothing},
-        .with = With::stop,
-        .while_stopped =
-            [&] {
-              other.allocate(0);
-              other.free(0);
-            },
-    });
+    const Store store(64);
+    const Store runs(run_size);
+    prove_stopped("allocate and free", store, other, 0s);
+    prove_stopped("allocate and free runs", runs, other, 2s);
   }
 
   TEST_CASE("whoever comes next is killed too") {

@@ -28,6 +28,8 @@ namespace {
 const std::string still_there = "still there";
 const std::string lost = "lost with its taker";
 const std::string done = "done";
+const std::string joined = "joined";
+const std::string never_returned = "never returned";
 
 struct Notes {
   std::atomic<pid_t> pid;  // of the process that was killed last
@@ -159,6 +161,54 @@ TEST_SUITE("joinable queue") {
     });
   }
 
+  TEST_CASE("one sleeps in join(), is woken and killed, and another sleeps there too") {
+    Work work;
+    crash::prove({
+        .name = "joinable: join that is woken",
+        .prepare = [&] { work.prepare(1); },
+        .operation = [&] { work.queue().join(); },
+        .check = [&](const Moment& moment) -> std::string {
+          require(crash::rouse(moment) == "0", "the other is told of a loss");
+          require(work.take_and_do_the_rest() == 0, "the message came twice");
+          require(work.join() == 0, "a message is lost that was done");
+          work.require_to_work();
+          return moment.completed ? joined : never_returned;
+        },
+        .expected = {never_returned, joined},
+        .sleeper =
+            [&] {
+              crash::sleep_lightly();
+              return std::to_string(work.join());
+            },
+        .waker = [&] { work.take_and_do(); },
+        .budget = 2s,
+    });
+  }
+
+  TEST_CASE("one sleeps in get(), is woken and killed") {
+    Work work;
+    crash::prove({
+        .name = "joinable: get that is woken, and task_done",
+        .prepare = [&] { work.prepare(0); },
+        .operation = [&] { work.take_and_do(); },
+        .check = [&](const Moment& moment) -> std::string {
+          const int left = work.take_and_do_the_rest();
+          const int died_with = work.join();
+          require(left + died_with <= 1, "the message came twice");
+          require(left + died_with + work.notes().took >= 1, "a message is done that nobody had");
+          require(left == 0 || work.notes().took == 0, "the message came twice");
+          require(died_with == 0 || work.notes().did == 0, "a message is lost that was done");
+          require(left + died_with == 0 || !moment.completed, "task_done() returned too early");
+          work.require_to_work();
+          if (died_with == 1) return lost;
+          return left == 1 ? still_there : done;
+        },
+        .expected = {still_there, lost, done},
+        .waker = [&] { work.queue().put(0); },
+        .budget = 2s,
+    });
+  }
+
   TEST_CASE("others take and do at the same time") {
     Work work;
     crash::prove({
@@ -227,16 +277,16 @@ TEST_SUITE("joinable queue") {
         .expected = {"3 there, 0 lost", "2 there, 1 lost", "2 there, 0 lost", "1 there, 2 lost",
                      "1 there, 1 lost", "1 there, 0 lost"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(work.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .recovery = [&] { work.take_and_do(); },
         .budget = 5s,
     };
-    crash::prove(scenario);
+    crash::prove_at_changes_and_instructions(scenario, 1s);
 
     scenario.name = "joinable: join after a killed get";
     scenario.operation = [&] { work.take(); };
     scenario.recovery = [&] { static_cast<void>(work.queue().join_for(0s)); };
     scenario.expected = {"3 there, 0 lost", "2 there, 1 lost"};
-    crash::prove(scenario);
+    crash::prove_at_changes_and_instructions(scenario, 1s);
   }
 }

@@ -322,7 +322,7 @@ TEST_SUITE("pipe recv") {
         },
         .expected = {"123", "23", "3"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(pipe.reader()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .let_go = [&] { pipe.close_sending(); },
         .recovery = [&] { static_cast<void>(pipe.reader().recv()); },
     };

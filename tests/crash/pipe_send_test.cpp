@@ -240,7 +240,7 @@ TEST_SUITE("pipe send") {
         },
         .expected = {"none", "2", "3", "23"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(pipe.reader()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .let_go = [&] { pipe.close_sending(); },
         .recovery = [&] { pipe.writer().send(3); },
         .budget = 3s,

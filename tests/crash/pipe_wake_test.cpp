@@ -228,7 +228,7 @@ TEST_SUITE("pipe wake") {
         .expected = {sent_whole},
         .with = With::stop,
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(watched.pipe.reader()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .sleeper = [&] { return wait_in_poll(watched.pipe.reader()); },
         .budget = 3s,
     });
@@ -253,7 +253,7 @@ TEST_SUITE("pipe wake") {
         .expected = {},
         .possible = {"none", "1", "2", "12"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(watched.pipe.reader()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .recovery = [&] { static_cast<void>(watched.pipe.reader().try_recv()); },
         .budget = 4s,
     });

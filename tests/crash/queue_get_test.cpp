@@ -286,7 +286,7 @@ TEST_SUITE("queue get") {
         },
         .expected = {"123", "23", "3"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(*queue); },
+        .watch = [&] { return crash::memory_of_family(); },
         .recovery = [&] { static_cast<void>(queue->get()); },
     };
     crash::prove(scenario);

@@ -126,7 +126,7 @@ TEST_SUITE("queue growth") {
         .operation = [&] { fresh.queue().put(-1); },
         .check = [&](const Moment& moment) { return fresh.outcome_of_put(moment, -1); },
         .expected = {before, behind},
-        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
     };
     crash::prove_at_changes_and_instructions(scenario, 2s);
 
@@ -155,7 +155,7 @@ TEST_SUITE("queue growth") {
         .operation = [&] { static_cast<void>(fresh.queue().get()); },
         .check = [&](const Moment& moment) { return fresh.outcome_of_get(moment); },
         .expected = {before, behind},
-        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
     };
     crash::prove_at_changes_and_instructions(scenario, 2s);
 
@@ -182,7 +182,7 @@ TEST_SUITE("queue growth") {
         .check = [&](const Moment& moment) { return fresh.outcome_of_put(moment, large); },
         .expected = {before, behind},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .budget = 5s,
     };
     crash::prove(scenario);
@@ -215,7 +215,7 @@ TEST_SUITE("queue growth") {
               return fresh.outcome_of_get(moment);
             },
         .expected = {before, behind},
-        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
     };
     crash::prove_at_changes_and_instructions(scenario, 2s);
 
@@ -259,7 +259,7 @@ TEST_SUITE("queue growth") {
         .expected = {behind},
         .with = With::stop,
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(fresh.queue()); },
+        .watch = [&] { return crash::memory_of_family(); },
         .while_stopped = [&] { require(fresh.queue().get() == 0, "a message is lost"); },
     });
   }

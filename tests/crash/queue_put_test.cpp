@@ -225,7 +225,7 @@ TEST_SUITE("queue put") {
         },
         .expected = {"none", "2", "3", "23"},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(*queue); },
+        .watch = [&] { return crash::memory_of_family(); },
         .recovery = [&] { queue->put(3); },
     };
     crash::prove(scenario);

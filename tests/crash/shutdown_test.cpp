@@ -173,7 +173,7 @@ TEST_SUITE("shutdown") {
 
   TEST_CASE("whoever comes next is killed too") {
     Fresh fresh;
-    crash::prove({
+    crash::Scenario scenario{
         .name = "shutdown after a killed one",
         .prepare =
             [&] {
@@ -184,9 +184,10 @@ TEST_SUITE("shutdown") {
         .check = [&](const Moment& moment) { return fresh.outcome(moment); },
         .expected = {open, shut},
         .at = At::every_change,
-        .watch = [&] { return crash::memory_around(*fresh.queue); },
+        .watch = [&] { return crash::memory_of_family(); },
         .recovery = [&] { fresh.queue->shutdown(); },
         .budget = 6s,
-    });
+    };
+    crash::prove_at_changes_and_instructions(scenario, 1s);
   }
 }
