@@ -12,11 +12,17 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include <signal.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 using crash::At;
@@ -31,80 +37,157 @@ namespace {
 const std::string no_child = "no child";
 const std::string child_ran = "the child ran";
 
-crash::Ranges memory_of_processes() {
-  const kin::detail::ProcessTable& processes = *kin::detail::arena().processes;
-  return {std::as_bytes(std::span(processes.slots.data(), 16)), crash::memory_of(processes.births),
-          crash::memory_of(processes.sweep_lock)};
-}
-
-bool is_dead(pid_t pid) {
-  const char state = crash::process_state(pid);
-  return state == '?' || state == 'Z';
+/// Waits until whoever was forked in this round has ended, and the dead have no slot any more: neither one that
+/// they had nor one that they reserved. In the check, beside which only the test runs.
+void wait_for_all_others() {
+  using State = kin::detail::ProcessSlot::State;
+  const auto is_over = [](const kin::detail::ProcessSlot& slot) {
+    const std::uint64_t life = slot.life.load();
+    const auto state = static_cast<State>(life & 3);
+    const auto pid = static_cast<pid_t>((life & 0xffffffff) >> 2);
+    if (state != State::live) return state == State::free;
+    // The orphans of a round are reaped when it is over.
+    return pid == getpid() || pid == getppid() || crash::process_state(pid) == 'Z';
+  };
+  const kin::detail::ProcessTable& table = *kin::detail::arena().processes;
+  for (;; std::this_thread::sleep_for(200us)) {
+    sweep_the_dead();
+    if (std::ranges::all_of(std::span(table.slots.data(), table.slots_used.load()), is_over))
+      return;
+  }
 }
 
 void wait_for_ever() {
   for (;;) pause();
 }
 
+/// Children that put what is theirs into a queue.
+struct Family {
+  std::optional<kin::Queue<int>> queue = std::nullopt;
+
+  void prepare() {
+    sweep_the_dead();
+    queue.emplace();
+  }
+  void start_and_join(int item) {
+    kin::Process child([&] { queue->put(item); });
+    child.start();
+    child.join();
+  }
+  /// What children have put.
+  std::vector<int> look() {
+    wait_for_all_others();
+    std::vector<int> items = crash::drain(*queue);
+    start_and_join(9);
+    require(crash::drain(*queue) == std::vector{9}, "others can't start processes");
+    wait_for_all_others();
+    return items;
+  }
+  std::string outcome(bool has_returned) {
+    const std::vector<int> items = look();
+    require(items.size() <= 1, "the child ran twice");
+    require(!items.empty() || !has_returned, "the child did not run");
+    return items.empty() ? no_child : child_ran;
+  }
+};
+
 }  // namespace
 
 TEST_SUITE("process start") {
   TEST_CASE("a child is started, and joined") {
     const crash::Balance balance;
-    std::optional<kin::Queue<int>> queue;
+    Family family;
     crash::Scenario scenario{
         .name = "start and join",
-        .prepare =
-            [&] {
-              sweep_the_dead();
-              queue.emplace();
-            },
-        .operation =
-            [&] {
-              kin::Process child([&] { queue->put(getpid()); });
-              child.start();
-              child.join();
-            },
-        .check = [&](const Moment& moment) -> std::string {
-          const auto pid = queue->get_for(moment.completed ? 5000ms : 30ms);
-          require(pid.has_value() || !moment.completed, "the child did not run");
-          require(queue->empty(), "the child ran twice");
-          sweep_the_dead();
-          queue->put(1);
-          require(queue->get() == 1, "the queue does not work");
-          kin::Process another([&] { queue->put(2); });
-          another.start();
-          another.join();
-          require(another.exit_code() == 0 && queue->get() == 2, "others can't start processes");
-          return pid ? child_ran : no_child;
-        },
+        .prepare = [&] { family.prepare(); },
+        .operation = [&] { family.start_and_join(1); },
+        .check = [&](const Moment& moment) { return family.outcome(moment.completed); },
         .expected = {no_child, child_ran},
         .at = At::every_change,
-        .watch = [] { return memory_of_processes(); },
+        .watch = [] { return crash::memory_of_family(); },
         .budget = 8s,
     };
     crash::prove(scenario);
 
-    scenario.name = "start";
-    scenario.operation = [&] {
-      kin::Process child([&] { queue->put(getpid()); });
-      child.start();
-    };
     scenario.with = With::stop;
-    scenario.check = [&](const Moment& moment) -> std::string {
-      require(moment.completed && queue->size() == 1, "the child did not run, or not once");
-      return child_ran;
-    };
     scenario.expected = {child_ran};
     scenario.budget = 4s;
     crash::prove(scenario);
-    queue.reset();
+    family.queue.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("the child is killed as it starts") {
+    const crash::SharedPage<std::atomic<int>> exit_code;
+    constexpr int none = 1;
+    Family family;
+    crash::prove({
+        .name = "the child's half of start",
+        .prepare =
+            [&] {
+              family.prepare();
+              *exit_code = none;
+            },
+        .operation =
+            [&] {
+              kin::Process child([&] { family.queue->put(1); });
+              child.start();
+              child.join();
+              // Whoever traces a process hears of its end before its parent does.
+              std::optional<int> code;
+              while (!(code = child.exit_code())) std::this_thread::sleep_for(200us);
+              *exit_code = *code;
+              _exit(0);
+            },
+        .check = [&](const Moment& moment) -> std::string {
+          while (*exit_code == none) std::this_thread::sleep_for(200us);
+          require(*exit_code == (moment.completed ? 0 : -SIGKILL),
+                  "its exit code is " + std::to_string(*exit_code));
+          return family.outcome(moment.completed);
+        },
+        .expected = {no_child, child_ran},
+        .at = At::every_change,
+        .watch = [] { return crash::memory_of_family(); },
+        .follows_fork = true,
+        .budget = 4s,
+    });
+  }
+
+  TEST_CASE("whoever sweeps, or starts the next, is killed too") {
+    const crash::Balance balance;
+    Family family;
+    crash::Scenario scenario{
+        .name = "sweep after a killed start",
+        .prepare = [&] { family.prepare(); },
+        .operation = [&] { family.start_and_join(1); },
+        .check = [&](const Moment& moment) { return family.outcome(moment.first_completed); },
+        .expected = {no_child, child_ran},
+        .at = At::every_change,
+        .watch = [] { return crash::memory_of_family(); },
+        .recovery = [] { sweep_the_dead(); },
+        .budget = 3s,
+    };
+    crash::prove(scenario);
+
+    scenario.name = "start and join after a killed start";
+    scenario.recovery = [&] { family.start_and_join(2); };
+    scenario.check = [&](const Moment& moment) -> std::string {
+      const std::vector<int> items = family.look();
+      const auto runs = [&](int item) { return std::ranges::count(items, item); };
+      require(runs(1) <= 1 && runs(2) <= 1, "a child ran twice");
+      require(runs(1) == 1 || !moment.first_completed, "the first child did not run");
+      require(runs(2) == 1 || !moment.completed, "the second child did not run");
+      return std::string(runs(1) == 1 ? "the first" : "") + (runs(2) == 1 ? " the second" : "");
+    };
+    scenario.expected = {"", "the first", " the second", "the first the second"};
+    crash::prove(scenario);
+    family.queue.reset();
     CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("a daemon is started") {
     const crash::SharedPage<std::atomic<pid_t>> daemon;
-    crash::prove({
+    crash::Scenario scenario{
         .name = "start of a daemon",
         .prepare =
             [&] {
@@ -121,20 +204,22 @@ TEST_SUITE("process start") {
               });
               child->start();
             },
+        // One that was just born may die before it can say that it lives.
         .check = [&](const Moment&) -> std::string {
-          // A child that was just born dies before it can say that it lives, or soon after it.
-          for (int look = 0; look < 20; ++look) {
-            if (*daemon != 0) break;
-            std::this_thread::sleep_for(1ms);
-          }
-          if (*daemon == 0) return no_child;
-          while (!is_dead(*daemon)) std::this_thread::sleep_for(1ms);
-          return child_ran;
+          wait_for_all_others();
+          return *daemon == 0 ? no_child : child_ran;
         },
         .expected = {no_child, child_ran},
         .at = At::every_change,
-        .watch = [] { return memory_of_processes(); },
+        .watch = [] { return crash::memory_of_family(); },
         .budget = 6s,
-    });
+    };
+    crash::prove(scenario);
+
+    scenario.with = With::stop;
+    scenario.expected = {child_ran};
+    scenario.possible = {no_child};
+    scenario.budget = 2s;
+    crash::prove(scenario);
   }
 }
