@@ -92,14 +92,20 @@ TEST_SUITE("harness") {
   TEST_CASE("of a run the word of its chunk is a kill point") {
     constexpr std::size_t size = 200'000;
     const crash::SharedPage<Place> place;
-    const crash::SharedPage<std::array<std::atomic<bool>, 4>> seen;
+    const crash::SharedPage<std::array<std::atomic<bool>, 8>> seen;
+    const std::atomic<std::uint32_t>& first_free = kin::detail::arena().heap->first_free;
+    Heap::allocate_into(*place, size);
+    Heap::free_from(*place);
     const std::size_t before = chunks_in_use();
+    const std::uint32_t first_free_before = first_free;
     prove_allocate("harness: allocate a run", *place, size, [&] {
-      (*seen)[(chunks_in_use() != before ? 1U : 0U) + (*place ? 2U : 0U)] = true;
+      const bool has_word = chunks_in_use() != before;
+      const bool has_hint = first_free != first_free_before;
+      (*seen)[(has_word ? 1U : 0U) + (has_hint ? 2U : 0U) + (*place ? 4U : 0U)] = true;
     });
     CHECK((*seen)[0]);
     CHECK((*seen)[1]);
-    CHECK((*seen)[1 + 2]);
+    CHECK((*seen)[1 + 2 + 4]);
     Heap::free_from(*place);
   }
 
