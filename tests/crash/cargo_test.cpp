@@ -11,29 +11,21 @@
 #include "channel/cargo.hpp"
 #include "crash/family.hpp"
 #include "crash/prove.hpp"
+#include "crash/shipment.hpp"
 #include "memory/arena.hpp"
-#include "memory/descriptor_store.hpp"
 
-#include <kin/connection.hpp>
-#include <kin/unique_fd.hpp>
+#include <kin/queue.hpp>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
-#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <unistd.h>
-
-using crash::memory_of_family;
 using crash::Moment;
-using crash::Ranges;
 using crash::require;
+using crash::Shipment;
 using crash::sweep_the_dead;
 using kin::detail::Heap;
 using namespace std::chrono_literals;
@@ -58,84 +50,11 @@ void litter_the_next_run(std::size_t size) {
 const std::string still_there = "still there";
 const std::string taken = "taken";
 
-/// One of each that may travel.
-struct Luggage {
-  kin::UniqueFd descriptor;  // writes into a pipe of the kernel's
-  kin::Writer<int> end;
-  Inner queue;
-};
-
-/// Luggage in a queue, or on its way into it. The test process keeps the other ends, which tell whether
-/// anybody has these.
-class Shipment {
- public:
-  void prepare() {
-    forget();
-    sweep_the_dead();
-    if (kernel_reader_ && !is_closed()) complaint_ = "something of the round before is left open";
-    std::array<int, 2> fds{};
-    require(::pipe2(fds.data(), O_CLOEXEC | O_NONBLOCK) == 0, "no pipe");
-    kernel_reader_.reset(fds[0]);
-    kin::SimplexPipe<int> pipe;
-    reader_ = pipe.reader;
-    luggage_.emplace(kin::UniqueFd(fds[1]), pipe.writer, Inner());
-    road_.emplace();
-  }
-  void prepare_sent() {
-    prepare();
-    send();
-    luggage_.reset();
-  }
-  void forget() {
-    road_.reset();
-    luggage_.reset();
-    reader_.reset();
-  }
-
-  void send() { road_->put(*luggage_); }
-  void receive() { static_cast<void>(road_->get()); }
-
-  [[nodiscard]] bool arrives() {
-    require(complaint_.empty(), complaint_);
-    require(road_->size() <= 1, "more arrives than was sent");
-    const auto got = road_->try_get();
-    if (!got) return false;
-    char sign = 'x';
-    require(::write(got->descriptor.get(), &sign, 1) == 1, "the descriptor can't be used");
-    sign = 0;
-    require(::read(kernel_reader_.get(), &sign, 1) == 1 && sign == 'x', "it is another one");
-    got->end.send(7);
-    require(reader_->recv() == 7, "the end is another one");
-    got->queue.put(8);
-    require(got->queue.get() == 8, "the queue does not work");
-    return true;
-  }
-  [[nodiscard]] bool stays_open() { return !complaint_.empty(); }
-  [[nodiscard]] Ranges changes() const {
-    Ranges ranges = memory_of_family();
-    ranges.push_back(crash::memory_of(*kin::detail::arena().descriptors));
-    return ranges;
-  }
-
- private:
-  [[nodiscard]] bool is_closed() const {
-    char any = 0;
-    while (::read(kernel_reader_.get(), &any, 1) == 1) continue;
-    return ::read(kernel_reader_.get(), &any, 1) == 0;
-  }
-
-  kin::UniqueFd kernel_reader_;
-  std::optional<kin::Reader<int>> reader_;
-  std::optional<Luggage> luggage_;
-  std::optional<kin::Queue<Luggage>> road_;
-  std::string complaint_;
-};
-
 }  // namespace
 
 TEST_SUITE("cargo") {
   TEST_CASE("a descriptor, the end of a pipe and a queue are sent") {
-    Shipment shipment;
+    Shipment<crash::QueueRoad> shipment;
     shipment.prepare_sent();
     shipment.forget();
     const crash::Balance balance;
@@ -164,17 +83,18 @@ TEST_SUITE("cargo") {
   }
 
   TEST_CASE("a descriptor, the end of a pipe and a queue are received, and dropped") {
-    Shipment shipment;
+    Shipment<crash::QueueRoad> shipment;
     shipment.prepare_sent();
     shipment.forget();
     const crash::Balance balance;
     crash::prove({
         .name = "get of a descriptor, an end and a queue",
         .prepare = [&] { shipment.prepare_sent(); },
-        .operation = [&] { shipment.receive(); },
+        .operation = [&] { shipment.receive_and_drop(); },
         .check = [&](const Moment& moment) -> std::string {
           const bool arrives = shipment.arrives();
           require(!arrives || !moment.completed, "get() returned, and it is still there");
+          shipment.require_closed();
           return arrives ? still_there : taken;
         },
         .expected = {still_there, taken},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "channel/stream.hpp"
 #include "crash/family.hpp"
 
 #include <kin/connection.hpp>
@@ -39,6 +40,21 @@ class FreshPipe {
   std::optional<kin::SimplexPipe<T>> pipe_;
   const kin::detail::ByteChannel* channel_ = nullptr;
 };
+
+/// The fields of the ring that a pipe has for messages in pieces, or will have: they are where the next run
+/// of the heap is.
+inline std::span<const std::byte> ring_of(const kin::detail::ByteChannel& channel) {
+  using kin::detail::Segment;
+  const Segment* segment = channel.tail_segment.load();
+  if (segment->units() < kin::detail::pipe_units) {
+    kin::detail::Owned<Segment> place{};
+    const std::size_t ring = std::size_t{kin::detail::pipe_units} * kin::detail::Cursor::unit;
+    kin::detail::Heap::allocate_into(place, Segment::header_size + ring);
+    segment = place.get();
+    kin::detail::Heap::free_from(place);
+  }
+  return memory_of(*segment);
+}
 
 /// Whether a call says that the stream is at its end.
 template <typename Call>
