@@ -106,7 +106,8 @@ TEST_SUITE("connection message") {
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame, "a plain type larger than the pipe") {
-    using Page = std::array<std::uint32_t, 100'000>;
+    using Page = std::array<std::uint32_t, 300'000>;
+    static_assert(sizeof(Page) > std::size_t{kin::detail::pipe_units} * kin::detail::Cursor::unit);
     const SimplexPipe<Page> pipe;
     unit::Relative child([&] {
       const auto page = std::make_unique<Page>();
