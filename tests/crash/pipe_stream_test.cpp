@@ -7,15 +7,16 @@
 // Fails when settle_streaming() does not abort what a dead sender has begun, when find_message() does not
 // drop what a dead receiver has left, and when wait_for_piece() does not look after the sender.
 
-#include "crash/pipes.hpp"
 #include "crash/prove.hpp"
+#include "crash/streams.hpp"
 #include "support/shared_page.hpp"
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <iostream>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,79 +26,63 @@
 
 using crash::At;
 using crash::Bystander;
-using crash::FreshPipe;
+using crash::Bytes;
+using crash::four_rings;
 using crash::is_done;
+using crash::little;
+using crash::mebi;
 using crash::Moment;
-using crash::receive_to_end;
+using crash::next_large;
+using crash::receive_bytes_to_end;
+using crash::receive_bytes_up_to;
 using crash::require;
 using crash::rouse;
-using crash::sweep_the_dead;
+using crash::stream_around;
+using crash::three_pieces;
 using crash::With;
+using Pipe = crash::BytesPipe;
 using namespace std::chrono_literals;
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
 
 const std::string never_sent = "never sent";
 const std::string sent_whole = "sent whole";
 const std::string still_there = "still there";
 const std::string taken = "taken";
 
-/// No part of it is like another.
-Bytes bytes_of(std::size_t size, unsigned seed) {
-  Bytes bytes(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    bytes[i] = static_cast<std::byte>((i * 2654435761U + seed) >> 13);
-  }
-  return bytes;
-}
+/// A large message, looked at closely behind so many of its pieces.
+struct Stream {
+  const Bytes& bytes;
+  std::string name;
+  std::vector<std::size_t> windows;
 
-/// Three pieces, which fit into a ring, and a message that fills it four times.
-const Bytes three_pieces = bytes_of(std::size_t{80} << 10, 1);
-const Bytes mebi = bytes_of(std::size_t{1} << 20, 2);
-const Bytes little = bytes_of(100, 3);
-const Bytes next_large = bytes_of(std::size_t{70} << 10, 4);
+  [[nodiscard]] std::size_t pieces() const { return bytes.size() >> 15; }
+};
+const std::vector<Stream> streams{{mebi, "1 MiB", {0, 31}}, {four_rings, "4 MiB", {1, 63, 127}}};
 
-using Pipe = FreshPipe<int>;
-
-std::vector<Bytes> receive_bytes_to_end(const Pipe& pipe) {
-  std::vector<Bytes> all;
-  while (!crash::ends([&] { all.push_back(pipe.reader().recv_bytes()); })) {
-  }
-  require(crash::ends([&] { return pipe.reader().try_recv(); }), "the end comes twice");
-  return all;
-}
-
-/// Everything up to a message, which is not waited for in vain.
-std::vector<Bytes> receive_bytes_up_to(const Pipe& pipe, const Bytes& last) {
-  std::vector<Bytes> all;
-  do all.push_back(pipe.reader().recv_bytes());
-  while (all.back() != last);
-  return all;
-}
-
-std::vector<std::span<const std::byte>> channel_around(const Pipe& pipe) {
-  return {crash::memory_of(pipe.channel()), crash::memory_of(*kin::detail::arena().heap)};
-}
-
-/// A message of 1 MiB has 32 pieces. It is looked at closely from its begin on, in the middle, and at its
-/// end: at every change, and then at a sample of instructions, most of them in the copies.
-void prove_in_windows(crash::Scenario scenario, const std::function<const void*()>& commit_word) {
+/// At every change in its windows, and with KIN_CRASH_FULL at every change of 1 MiB.
+void prove_in_windows(crash::Scenario scenario, const std::function<const void*()>& commit_word,
+                      const Stream& stream) {
   constexpr std::size_t changes = 24;  // of two pieces
-  constexpr std::size_t instructions = 5000;
-  const std::string name = scenario.name;
-  for (const std::size_t stores : {0U, 1U, 15U, 31U}) {
-    scenario.name = name + " after " + std::to_string(stores) + " pieces";
-    const std::size_t window = stores == 31 ? 0 : changes;
-    scenario.lead = {.word = commit_word, .stores = stores, .window = window};
-    scenario.at = At::every_change;
+  std::vector<std::size_t> windows = stream.windows;
+  if (std::getenv("KIN_CRASH_FULL") != nullptr && stream.pieces() == 32) {
+    windows.resize(stream.pieces());
+    std::iota(windows.begin(), windows.end(), 0);
+  }
+  const std::string name = scenario.name + " of " + stream.name + " after ";
+  for (const std::size_t pieces : windows) {
+    scenario.name = name + std::to_string(pieces) + " pieces";
+    const std::size_t window = pieces + 1 == stream.pieces() ? 0 : changes;
+    scenario.lead = {.word = commit_word, .stores = pieces, .window = window};
     crash::prove(scenario);
   }
-  scenario.lead.stores = 20;
-  scenario.lead.window = instructions;
+}
+
+/// At a sample of instructions, most of them in the copies.
+void prove_in_copies(crash::Scenario scenario, const std::function<const void*()>& commit_word) {
+  scenario.name += " of 4 MiB after 80 pieces";
+  scenario.lead = {.word = commit_word, .stores = 80, .window = 5000};
   scenario.at = At::every_instruction;
-  scenario.name = name + " after 20 pieces";
   crash::prove(scenario);
 }
 
@@ -131,7 +116,7 @@ TEST_SUITE("pipe stream") {
         },
         .expected = {never_sent, sent_whole},
         .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
+        .watch = [&] { return stream_around(pipe); },
         .budget = 3s,
     };
     crash::prove(scenario);
@@ -172,7 +157,7 @@ TEST_SUITE("pipe stream") {
         },
         .expected = {still_there, taken},
         .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
+        .watch = [&] { return stream_around(pipe); },
         .budget = 3s,
     };
     crash::prove(scenario);
@@ -182,36 +167,37 @@ TEST_SUITE("pipe stream") {
     crash::prove(scenario);
   }
 
-  TEST_CASE("a sender of 1 MiB is killed, and a receiver is in the middle of it") {
+  TEST_CASE("a sender of many pieces is killed, and a receiver is in the middle of it") {
     Pipe pipe;
     const crash::SharedPage<Seen> seen;
+    const Bytes* message = nullptr;
     crash::Scenario scenario{
-        .name = "send of 1 MiB",
+        .name = "send",
         .prepare =
             [&] {
               seen->clear();
               pipe.prepare();
             },
-        .operation = [&] { pipe.writer().send_bytes(mebi); },
+        .operation = [&] { pipe.writer().send_bytes(*message); },
         .check = [&](const Moment& moment) -> std::string {
           // The partner's last turn may have been its last before the end, or before the message.
           std::vector<Bytes> found = receive_bytes_to_end(pipe);
           require(found.empty() || seen->ends == 0, "a message comes behind the end");
           require(seen->torn == 0, "a part was received");
-          found.resize(found.size() + static_cast<std::size_t>(seen->whole), mebi);
-          return is_done(moment, found, {}, {mebi}) ? sent_whole : never_sent;
+          found.resize(found.size() + static_cast<std::size_t>(seen->whole), *message);
+          return is_done(moment, found, {}, {*message}) ? sent_whole : never_sent;
         },
         .expected = {never_sent},
         .possible = {sent_whole},
         .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
+        .watch = [&] { return stream_around(pipe); },
         .let_go = [&] { pipe.close_sending(); },
         .partner =
             [&] {
               if (seen->ends != 0) return std::this_thread::sleep_for(100us);
               pipe.close_sending();
               const bool ended = crash::ends([&] {
-                const bool is_whole = pipe.reader().recv_bytes() == mebi;
+                const bool is_whole = pipe.reader().recv_bytes() == *message;
                 ++(is_whole ? seen->whole : seen->torn);
               });
               if (ended) ++seen->ends;
@@ -219,41 +205,51 @@ TEST_SUITE("pipe stream") {
         .partner_every = 0,
         .budget = 2s,
     };
-    prove_in_windows(scenario, [&] { return &pipe.channel().tail; });
+    const auto commit_word = [&] { return &pipe.channel().tail; };
+    for (const Stream& stream : streams) {
+      message = &stream.bytes;
+      prove_in_windows(scenario, commit_word, stream);
+    }
+    prove_in_copies(scenario, commit_word);
   }
 
-  TEST_CASE("a receiver of 1 MiB is killed, and the next drops the rest for the sender to go on") {
+  TEST_CASE(
+      "a receiver of many pieces is killed, and the next drops the rest for the sender to go on") {
     Pipe pipe;
+    const Bytes* message = nullptr;
     crash::Scenario scenario{
-        .name = "recv of 1 MiB",
+        .name = "recv",
         .prepare = [&] { pipe.prepare(); },
         .operation = [&] { static_cast<void>(pipe.reader().recv_bytes()); },
         .check = [&](const Moment& moment) -> std::string {
           const bool was_taken = is_done(moment, receive_bytes_up_to(pipe, next_large),
-                                         {mebi, little, next_large}, {little, next_large});
+                                         {*message, little, next_large}, {little, next_large});
           require(rouse(moment) == "sent", "the sender does not get on");
           return was_taken ? taken : still_there;
         },
         .expected = {},
         .possible = {still_there, taken},
         .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
+        .watch = [&] { return stream_around(pipe); },
         .sleeper =
             [&] {
               crash::sleep_lightly();
-              pipe.writer().send_bytes(mebi);
+              pipe.writer().send_bytes(*message);
               pipe.writer().send_bytes(little);
               pipe.writer().send_bytes(next_large);
               return "sent";
             },
         .budget = 2s,
     };
-    prove_in_windows(scenario, [&] { return &pipe.channel().head; });
+    const auto commit_word = [&] { return &pipe.channel().head; };
+    for (const Stream& stream : streams) {
+      message = &stream.bytes;
+      prove_in_windows(scenario, commit_word, stream);
+    }
+    prove_in_copies(scenario, commit_word);
 
-    scenario.name = "recv of 1 MiB by the only receiver, after 15 pieces";
-    scenario.at = At::every_change;
-    scenario.lead.stores = 15;
-    scenario.lead.window = 24;
+    scenario.name = "recv of 4 MiB by the only receiver, after 63 pieces";
+    scenario.lead = {.word = commit_word, .stores = 63, .window = 24};
     scenario.check = [&](const Moment& moment) -> std::string { return rouse(moment); };
     scenario.expected = {"broken"};
     scenario.let_go = [&] { pipe.close_receiving(); };
@@ -261,7 +257,7 @@ TEST_SUITE("pipe stream") {
       crash::sleep_lightly();
       pipe.close_receiving();
       try {
-        while (true) pipe.writer().send_bytes(mebi);
+        while (true) pipe.writer().send_bytes(four_rings);
       } catch (const kin::BrokenPipe&) {
         return "broken";
       }
@@ -272,9 +268,9 @@ TEST_SUITE("pipe stream") {
   TEST_CASE("a sender sleeps in the middle of a message, is woken and killed") {
     Pipe pipe;
     crash::prove({
-        .name = "send of 1 MiB that is woken",
+        .name = "send of 4 MiB that is woken",
         .prepare = [&] { pipe.prepare(); },
-        .operation = [&] { pipe.writer().send_bytes(mebi); },
+        .operation = [&] { pipe.writer().send_bytes(four_rings); },
         .check = [&](const Moment& moment) -> std::string {
           pipe.writer().send_bytes(little);
           require(receive_bytes_up_to(pipe, little).size() == 1, "a part was received");
@@ -294,67 +290,12 @@ TEST_SUITE("pipe stream") {
     });
   }
 
-  TEST_CASE("whoever sends next is killed too") {
-    Pipe pipe;
-    crash::prove({
-        .name = "send of 3 pieces after a killed one",
-        .prepare = [&] { pipe.prepare(); },
-        .operation = [&] { pipe.writer().send_bytes(three_pieces); },
-        .check = [&](const Moment& moment) -> std::string {
-          std::string outcome;
-          for (const Bytes& bytes : receive_bytes_to_end(pipe)) {
-            require(bytes == three_pieces || bytes == next_large, "a part was received");
-            outcome += bytes == three_pieces ? '1' : '2';
-          }
-          require(outcome.size() == 2 || !(moment.first_completed && moment.completed),
-                  "both returned and a message is lost");
-          return outcome.empty() ? "none" : outcome;
-        },
-        .expected = {"none", "1", "2", "12"},
-        .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
-        .let_go = [&] { pipe.close_sending(); },
-        .recovery = [&] { pipe.writer().send_bytes(next_large); },
-        .budget = 3s,
-    });
-  }
-
-  TEST_CASE("whoever receives next is killed too") {
-    Pipe pipe;
-    crash::prove({
-        .name = "recv of 3 pieces after a killed one",
-        .prepare =
-            [&] {
-              pipe.prepare();
-              pipe.writer().send_bytes(three_pieces);
-              pipe.writer().send_bytes(next_large);
-              pipe.writer().send_bytes(little);
-            },
-        .operation = [&] { static_cast<void>(pipe.reader().recv_bytes()); },
-        .check = [&](const Moment& moment) -> std::string {
-          const std::vector<Bytes> found = receive_bytes_to_end(pipe);
-          const std::vector<Bytes> all{three_pieces, next_large, little};
-          require(!found.empty() && std::equal(found.rbegin(), found.rend(), all.rbegin()),
-                  "messages are lost, or torn");
-          require(found.size() == 1 || !(moment.first_completed && moment.completed),
-                  "both returned and a message is still there");
-          return std::to_string(found.size());
-        },
-        .expected = {"1", "2", "3"},
-        .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
-        .let_go = [&] { pipe.close_sending(); },
-        .recovery = [&] { static_cast<void>(pipe.reader().recv_bytes()); },
-        .budget = 3s,
-    });
-  }
-
   TEST_CASE("a sender is stopped in the middle, and goes on later") {
     Pipe pipe;
     crash::prove({
-        .name = "send of 1 MiB",
+        .name = "send of 4 MiB",
         .prepare = [&] { pipe.prepare(); },
-        .operation = [&] { pipe.writer().send_bytes(mebi); },
+        .operation = [&] { pipe.writer().send_bytes(four_rings); },
         .check = [&](const Moment& moment) -> std::string {
           require(moment.sleeper_answer() == "whole", "it is torn");
           require(receive_bytes_to_end(pipe).empty(), "it came twice");
@@ -363,16 +304,56 @@ TEST_SUITE("pipe stream") {
         .expected = {sent_whole},
         .with = With::stop,
         .at = At::every_change,
-        .watch = [&] { return channel_around(pipe); },
+        .watch = [&] { return stream_around(pipe); },
         .let_go = [&] { pipe.close_sending(); },
         .sleeper =
             [&] {
               pipe.close_sending();
-              return pipe.reader().recv_bytes() == mebi ? "whole" : "torn";
+              return pipe.reader().recv_bytes() == four_rings ? "whole" : "torn";
             },
-        .lead = {.word = [&] { return &pipe.channel().tail; }, .stores = 15, .window = 24},
+        .lead = {.word = [&] { return &pipe.channel().tail; }, .stores = 63, .window = 24},
         .budget = 2s,
     });
+  }
+
+  TEST_CASE("a receiver is stopped in the middle, and goes on later") {
+    Pipe pipe;
+    crash::Scenario scenario{
+        .name = "recv of 3 pieces",
+        .prepare =
+            [&] {
+              pipe.prepare();
+              pipe.writer().send_bytes(three_pieces);
+            },
+        .operation =
+            [&] {
+              require(crash::are_same(pipe.reader().recv_bytes(), three_pieces), "it is torn");
+            },
+        .check = [&](const Moment&) -> std::string {
+          require(pipe.reader().recv_bytes() == next_large, "the next one is lost");
+          require(!pipe.reader().poll(), "it came twice");
+          return taken;
+        },
+        .expected = {taken},
+        .with = With::stop,
+        .at = At::every_change,
+        .watch = [&] { return stream_around(pipe); },
+        .while_stopped = [&] { pipe.writer().send_bytes(next_large); },
+        .budget = 2s,
+    };
+    crash::prove(scenario);
+
+    scenario.name = "recv of 4 MiB after 63 pieces";
+    scenario.prepare = [&] { pipe.prepare(); };
+    scenario.operation = [&] { require(pipe.reader().recv_bytes() == four_rings, "it is torn"); };
+    scenario.while_stopped = [] {};
+    scenario.sleeper = [&] {
+      pipe.writer().send_bytes(four_rings);
+      pipe.writer().send_bytes(next_large);
+      return "sent";
+    };
+    scenario.lead = {.word = [&] { return &pipe.channel().head; }, .stores = 63, .window = 24};
+    crash::prove(scenario);
   }
 
   TEST_CASE("beside a sender that is stopped in the middle others sleep") {
