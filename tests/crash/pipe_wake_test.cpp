@@ -5,7 +5,8 @@
 // descriptor is readable, and after try_recv() found nothing it is quiet, unless the stream has ended.
 //
 // Fails when put_record() rings behind its commit instead of before it, when silence_bell() does not wait
-// for the tail lock, or does not drain the socket, and when fileno() does not look at what is in the pipe.
+// for the tail lock, does not hold it to the end, or does not drain the socket, and when fileno() does not
+// look at what is in the pipe.
 
 #include "crash/pipes.hpp"
 #include "crash/prove.hpp"
@@ -40,13 +41,13 @@ bool is_readable(int descriptor, int milliseconds = 0) {
   return ::poll(&about, 1, milliseconds) == 1;
 }
 
-/// What an event loop receives until its descriptor is quiet, or the stream ends.
+/// What an event loop receives until its descriptor is quiet, or the stream ends. It has asked for that before:
+/// fileno() itself looks at what is in the pipe, and tells of it.
 struct Harvest {
   std::vector<int> items;
   bool ended = false;
 };
-Harvest harvest(const kin::Reader<int>& reader) {
-  const int descriptor = reader.fileno();
+Harvest harvest(const kin::Reader<int>& reader, int descriptor) {
   Harvest harvest;
   while (is_readable(descriptor) && !harvest.ended) {
     harvest.ended = crash::ends([&] {
@@ -75,23 +76,25 @@ std::string wait_in_poll(const kin::Reader<int>& reader) {
 /// A pipe whose descriptor somebody has asked for, or will.
 struct Watched {
   FreshPipe<int> pipe = {};
+  int descriptor = -1;
 
   void prepare(const std::vector<int>& items = {}) {
     pipe.prepare();
-    static_cast<void>(pipe.reader().fileno());
+    descriptor = pipe.reader().fileno();
     for (const int item : items) pipe.writer().send(item);
   }
+  [[nodiscard]] Harvest harvest() const { return ::harvest(pipe.reader(), descriptor); }
   /// The pipe goes on as if nothing had been.
   void require_to_work() const {
     for (const int item : {8, 9}) {
       pipe.writer().send(item);
-      require(harvest(pipe.reader()).items == std::vector{item}, "the next message is lost");
+      require(harvest().items == std::vector{item}, "the next message is lost");
     }
   }
   std::string outcome_of_send(const Moment& moment, const std::vector<int>& before) const {
     std::vector<int> with = before;
     with.push_back(2);
-    const bool was_sent = is_done(moment, harvest(pipe.reader()).items, before, with);
+    const bool was_sent = is_done(moment, harvest().items, before, with);
     require_to_work();
     return was_sent ? sent_whole : never_sent;
   }
@@ -120,7 +123,7 @@ TEST_SUITE("pipe wake") {
 
     scenario.name = "send to an event loop, and then the end";
     scenario.check = [&](const Moment& moment) {
-      const Harvest found = harvest(watched.pipe.reader());
+      const Harvest found = watched.harvest();
       require(found.ended, "the end of the stream is lost");
       return is_done(moment, found.items, {1}, {1, 2}) ? sent_whole : never_sent;
     };
@@ -140,7 +143,7 @@ TEST_SUITE("pipe wake") {
           if (!was_sent) watched.pipe.writer().send(3);
           require(moment.sleeper_answer() == (was_sent ? "2" : "3"), "another message came");
           require(was_sent || !moment.completed, "send() returned too early");
-          require(harvest(watched.pipe.reader()).items.empty(), "a message came twice");
+          require(watched.harvest().items.empty(), "a message came twice");
           watched.require_to_work();
           return was_sent ? sent_whole : never_sent;
         },
@@ -163,7 +166,7 @@ TEST_SUITE("pipe wake") {
             },
         .operation = [&] { watched.pipe.writer().send(2); },
         .check = [&](const Moment& moment) -> std::string {
-          std::vector<int> found = harvest(watched.pipe.reader()).items;
+          std::vector<int> found = watched.harvest().items;
           if (*received != 0) found.push_back(*received);
           const bool was_sent = is_done(moment, found, {}, {2});
           watched.require_to_work();
@@ -172,7 +175,7 @@ TEST_SUITE("pipe wake") {
         .expected = {never_sent, sent_whole},
         .partner =
             [&] {
-              if (!is_readable(watched.pipe.reader().fileno())) return;
+              if (!is_readable(watched.descriptor)) return;
               if (const auto item = watched.pipe.reader().try_recv()) *received += *item;
             },
         .partner_every = 8,
@@ -191,7 +194,7 @@ TEST_SUITE("pipe wake") {
             },
         .operation = [&] { static_cast<void>(watched.pipe.reader().try_recv()); },
         .check = [&](const Moment& moment) -> std::string {
-          const bool was_taken = is_done(moment, harvest(watched.pipe.reader()).items, {1, 2}, {2});
+          const bool was_taken = is_done(moment, watched.harvest().items, {1, 2}, {2});
           watched.require_to_work();
           return was_taken ? taken : still_there;
         },
@@ -203,7 +206,7 @@ TEST_SUITE("pipe wake") {
     scenario.name = "recv of the last one in an event loop";
     scenario.prepare = [&] { watched.prepare({1}); };
     scenario.check = [&](const Moment& moment) -> std::string {
-      const bool was_taken = is_done(moment, harvest(watched.pipe.reader()).items, {1}, {});
+      const bool was_taken = is_done(moment, watched.harvest().items, {1}, {});
       watched.require_to_work();
       return was_taken ? taken : still_there;
     };
@@ -214,7 +217,7 @@ TEST_SUITE("pipe wake") {
     scenario.prepare = [&] { watched.prepare(); };
     scenario.check = [&](const Moment& moment) -> std::string {
       const auto received = static_cast<int>(crash::gets_from(watched.pipe.reader()));
-      const std::vector<int> found = harvest(watched.pipe.reader()).items;
+      const std::vector<int> found = watched.harvest().items;
       for (std::size_t i = 0; i < found.size(); ++i) {
         require(found[i] == received + static_cast<int>(i), "out of order");
       }
@@ -237,9 +240,11 @@ TEST_SUITE("pipe wake") {
         .prepare = [&] { pipe.prepare({1}); },
         .operation = [&] { static_cast<void>(pipe.reader().fileno()); },
         .check = [&](const Moment&) -> std::string {
-          require(harvest(pipe.reader()).items == std::vector{1}, "the message was not told of");
+          require(harvest(pipe.reader(), pipe.reader().fileno()).items == std::vector{1},
+                  "the message was not told of");
           pipe.writer().send(2);
-          require(harvest(pipe.reader()).items == std::vector{2}, "the next message is lost");
+          require(harvest(pipe.reader(), pipe.reader().fileno()).items == std::vector{2},
+                  "the next message is lost");
           return "told";
         },
         .expected = {"told"},
@@ -275,7 +280,7 @@ TEST_SUITE("pipe wake") {
         .operation =
             [&] { require(watched.pipe.reader().try_recv() == 1, "another message came"); },
         .check = [&](const Moment&) -> std::string {
-          const std::vector<int> found = harvest(watched.pipe.reader()).items;
+          const std::vector<int> found = watched.harvest().items;
           require(found.empty() || found == std::vector{2}, "a message came twice");
           require(found.size() == crash::puts_into(watched.pipe.reader()) - 1,
                   "the message that was sent meanwhile is lost");
@@ -291,7 +296,7 @@ TEST_SUITE("pipe wake") {
               if (!lock.try_lock()) return;
               lock.unlock();
               watched.pipe.writer().send(2);
-              require(is_readable(watched.pipe.reader().fileno()),
+              require(is_readable(watched.descriptor),
                       "a message is in the pipe, and the descriptor is quiet");
             },
         .budget = 3s,
@@ -306,7 +311,7 @@ TEST_SUITE("pipe wake") {
         .operation = [&] { watched.pipe.writer().send(2); },
         .check = [&](const Moment& moment) -> std::string {
           std::string outcome;
-          for (const int item : harvest(watched.pipe.reader()).items) {
+          for (const int item : watched.harvest().items) {
             outcome += std::to_string(item);
           }
           require(outcome.ends_with('2') || !moment.first_completed, "a message is lost");
