@@ -7,6 +7,7 @@
 #include "frame.hpp"
 #include "support/again.hpp"
 #include "support/sanitizer.hpp"
+#include "support/shared_page.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>
@@ -14,6 +15,7 @@
 #include <kin/sync.hpp>
 
 #include <array>
+#include <atomic>
 #include <climits>
 #include <cstdint>
 #include <cstdlib>
@@ -98,20 +100,31 @@ TEST_SUITE("scale") {
     constexpr int each = 100;
     const kin::Queue<int> queue;
     const kin::Queue<std::int64_t> sums;
+    const crash::SharedPage<std::atomic<int>> arrived;
+    const kin::Event all_are_there;
+    const auto wait_for_all = [&] {
+      ++*arrived;
+      all_are_there.wait();
+    };
     std::deque<kin::Process> processes;
     const kin::ProcessOptions daemon{.daemon = true};
     for (int i = 0; i < pairs; ++i) {
       processes.emplace_back(daemon, [&] {
+        wait_for_all();
         std::int64_t sum = 0;
         for (int k = 0; k < each; ++k) sum += queue.get();
         sums.put(sum);
       });
       processes.back().start();
       processes.emplace_back(daemon, [&] {
+        wait_for_all();
         for (int k = 0; k < each; ++k) queue.put(k);
       });
       processes.back().start();
     }
+    REQUIRE(unit::eventually([&] { return *arrived == 2 * pairs; }));
+    for (kin::Process& process : processes) REQUIRE(process.is_alive());
+    all_are_there.set();
     for (kin::Process& process : processes) {
       REQUIRE(process.join_for(unit::patience * 2));
       CHECK(process.exit_code() == 0);
