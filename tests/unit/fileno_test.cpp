@@ -7,76 +7,31 @@
 #include <kin/queue.hpp>
 
 #include "arena_frame.hpp"
+#include "event_loop.hpp"
 #include "support/object_of.hpp"
-#include "support/sanitizer.hpp"
 
-#include <algorithm>
 #include <array>
-#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <random>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 using kin::Reader;
 using kin::SimplexPipe;
-using namespace std::chrono_literals;
+using unit::all_loops;
+using unit::Loop;
+using unit::Watch;
 
 namespace {
-
-enum class Loop { select, poll, level, edge };
-constexpr std::array all_loops{Loop::select, Loop::poll, Loop::level, Loop::edge};
-
-// An event loop of the application's, over one descriptor.
-class Watch {
- public:
-  Watch(int fd, Loop loop) : fd_(fd), loop_(loop) {
-    if (loop == Loop::level || loop == Loop::edge) {
-      epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-      epoll_event event{};
-      event.events = EPOLLIN | (loop == Loop::edge ? static_cast<std::uint32_t>(EPOLLET) : 0U);
-      REQUIRE(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
-    }
-  }
-  /// Whether it became readable within that time.
-  [[nodiscard]] bool sees(std::chrono::milliseconds limit) const {
-    const int milliseconds = static_cast<int>(limit.count());
-    if (loop_ == Loop::select) {
-      fd_set set;
-      FD_ZERO(&set);
-      FD_SET(fd_, &set);
-      timeval time{milliseconds / 1000, (milliseconds % 1000) * 1000};
-      return ::select(fd_ + 1, &set, nullptr, nullptr, &time) == 1;
-    }
-    if (loop_ == Loop::poll) {
-      pollfd about{fd_, POLLIN, 0};
-      return ::poll(&about, 1, milliseconds) == 1 && (about.revents & POLLIN) != 0;
-    }
-    epoll_event event{};
-    return ::epoll_wait(epoll_.get(), &event, 1, milliseconds) == 1 &&
-           (event.events & EPOLLIN) != 0;
-  }
-  [[nodiscard]] bool sees_now() const { return sees(0ms); }
-  [[nodiscard]] bool sees_soon() const { return sees(unit::patience); }
-
- private:
-  int fd_;
-  Loop loop_;
-  kin::UniqueFd epoll_;
-};
 
 // Takes all there is: how many.
 template <typename T>
@@ -126,109 +81,6 @@ void require_not_to_miss(const T& handle, const std::function<void()>& ring, con
   CHECK_FALSE(try_to_take());
   CHECK_FALSE(watch.sees_now());
 }
-
-struct Note {
-  std::uint32_t writer;
-  std::uint32_t number;  // 1, 2, …
-};
-
-// What a writer tells beside the pipe: it was sending so many, had sent so many, and how many the
-// reader has.
-struct Progress {
-  std::atomic<std::uint32_t> begun;
-  std::atomic<std::uint32_t> sent;
-  std::atomic<std::uint32_t> received;
-};
-
-constexpr std::uint32_t most_kills = support::is_sanitized ? 20 : 1000;
-
-constexpr int messages_of_a_storm = support::is_sanitized ? 1000 : 25'000;
-
-void idle(unsigned rounds) {
-  for (unsigned i = 0; i < rounds; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
-}
-
-// Sends bursts of random length after random pauses, each when all before it was received: so the reader
-// is woken for the first message of a burst, or nobody goes on.
-void send_bursts(const kin::Writer<Note>& writer, std::uint32_t name, Progress& progress) {
-  std::mt19937 random(name);
-  std::uint32_t number = 0;
-  while (true) {
-    const unsigned burst = 1 + static_cast<unsigned>(random() % 4 * (random() % 2));
-    for (unsigned i = 0; i < burst; ++i) {
-      ++number;
-      progress.begun.store(number);
-      writer.send({name, number});
-      progress.sent.store(number);
-    }
-    while (progress.received.load() < number) {
-      if (random() % 4 == 0) std::this_thread::yield();
-    }
-    idle(static_cast<unsigned>(random() % 2000));
-  }
-}
-
-// Several writers that are killed at random, and one reader.
-class Storm {
- public:
-  /// Receives so many messages; false as soon as something is wrong.
-  template <typename Receive>
-  [[nodiscard]] bool blows(int messages, Receive receive) {
-    for (auto& writer : writers_) start(writer);
-    bool right = true;
-    while (right && messages > 0) {
-      const int count = receive(pipe_.reader, [&](Note note) { right = right && is_right(note); });
-      if (count < 0) return false;
-      messages -= count;
-      if (random_() % 100 < static_cast<unsigned>(count)) {
-        Writer& writer = writers_[random_() % writers_.size()];
-        right = right && killed(writer);
-        if (kills_ < most_kills) start(writer);
-      }
-    }
-    for (auto& writer : writers_) right = right && killed(writer);
-    return right;
-  }
-  [[nodiscard]] const Reader<Note>& reader() const { return pipe_.reader; }
-  [[nodiscard]] std::uint32_t kills() const { return kills_; }
-
- private:
-  struct Writer {
-    std::uint32_t name = 0;
-    std::unique_ptr<unit::Relative> process;
-  };
-
-  bool is_right(Note note) {
-    Progress& progress = (*progress_)[note.writer];
-    return progress.received.fetch_add(1) + 1 == note.number && note.number <= progress.begun;
-  }
-  void start(Writer& writer) {
-    writer.name = started_++;
-    writer.process = std::make_unique<unit::Relative>([this, name = writer.name]() -> std::string {
-      send_bursts(pipe_.writer, name, (*progress_)[name]);
-      return "never";
-    });
-  }
-  // What it had sent arrives, and what it was sending is whole or never comes.
-  bool killed(Writer& writer) {
-    if (writer.process == nullptr) return true;
-    writer.process->end();
-    ++kills_;
-    bool right = true;
-    while (const auto note = pipe_.reader.try_recv()) right = right && is_right(*note);
-    const Progress& progress = (*progress_)[writer.name];
-    right = right && progress.received >= progress.sent && progress.received <= progress.begun;
-    writer.process.reset();
-    return right;
-  }
-
-  SimplexPipe<Note> pipe_;
-  crash::SharedPage<std::array<Progress, most_kills + 4>> progress_;
-  std::array<Writer, 4> writers_;
-  std::mt19937 random_{7};
-  std::uint32_t started_ = 0;
-  std::uint32_t kills_ = 0;
-};
 
 }  // namespace
 
@@ -391,25 +243,6 @@ TEST_SUITE("fileno") {
     CHECK((about.revents & POLLHUP) != 0);
   }
 
-  // With the next case 100 000 messages in all.
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "it never misses a message, whoever is killed") {
-    for (const Loop loop : all_loops) {
-      CAPTURE(static_cast<int>(loop));
-      Storm storm;
-      const Watch watch(storm.reader().fileno(), loop);
-      CHECK(storm.blows(messages_of_a_storm, [&](const Reader<Note>& reader, const auto& take) {
-        if (!watch.sees_soon()) return -1;
-        int count = 0;
-        while (const auto note = reader.try_recv()) {
-          take(*note);
-          ++count;
-        }
-        return count;
-      }));
-      CHECK(storm.kills() > 4);
-    }
-  }
-
   TEST_CASE_FIXTURE(
       unit::ArenaFrame,
       "a sender that was stopped for long and then killed behind its commit is not missed") {
@@ -426,16 +259,5 @@ TEST_SUITE("fileno") {
           pipe.reader, [&] { static_cast<void>(::send(pipe.writer.fileno(), "", 1, 0)); },
           pipe_watch, [&] { return pipe.reader.try_recv(); });
     }
-  }
-
-  TEST_CASE_FIXTURE(unit::ArenaFrame, "who sleeps in recv never misses one either") {
-    Storm storm;
-    CHECK(storm.blows(messages_of_a_storm, [](const Reader<Note>& reader, const auto& take) {
-      const auto note = reader.recv_for(unit::patience);
-      if (!note) return -1;
-      take(*note);
-      return 1;
-    }));
-    CHECK(storm.kills() > 4);
   }
 }
