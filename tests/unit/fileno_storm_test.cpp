@@ -85,7 +85,6 @@ class Storm {
       messages -= count;
       if (random_() % 100 < static_cast<unsigned>(count)) {
         Writer& writer = writers_[random_() % writers_.size()];
-        idle(static_cast<unsigned>(random_() % 3000));  // so that it is somewhere in its next burst
         right = right && killed(writer, is_told);
         if (kills_ < most_kills) start(writer);
       }
@@ -119,6 +118,10 @@ class Storm {
   // it: another writer may send after the question, but whatever is of the dead one was there before.
   bool killed(Writer& writer, const std::function<bool()>& is_told) {
     if (writer.process == nullptr) return true;
+    const Progress& progress = (*progress_)[writer.name];
+    // Somewhere in a send, or a little later.
+    if (!unit::eventually([&] { return progress.begun > progress.received; })) return false;
+    idle(static_cast<unsigned>(random_() % 2000));
     writer.process->end();
     ++kills_;
     bool right = true;
@@ -128,7 +131,6 @@ class Storm {
       if (is_of_the_dead) ++last_words_;
       right = right && is_right(*note) && (told || !is_of_the_dead);
     }
-    const Progress& progress = (*progress_)[writer.name];
     right = right && progress.received >= progress.sent && progress.received <= progress.begun;
     writer.process.reset();
     return right;
@@ -165,7 +167,7 @@ TEST_SUITE("fileno") {
         };
         CHECK(storm.blows(messages_of_a_storm, receive, [&] { return watch.sees_now(); }));
         CHECK(storm.kills() > least_kills);
-        CHECK(storm.last_words() > 0);
+        if (!support::is_sanitized) CHECK(storm.last_words() > least_kills);
       }
     }
   }
