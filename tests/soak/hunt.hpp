@@ -8,6 +8,8 @@
 // What they note for the accounts stands in anonymous shared memory of the test's own, so that it
 // depends on nothing of what is tested, and is there whenever its writer is killed.
 
+#include "memory/arena.hpp"
+#include "memory/descriptor_store.hpp"
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
 
@@ -32,6 +34,7 @@
 #include <iterator>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -218,11 +221,12 @@ class Herd {
     for (std::size_t i = 0; i < worker_count; ++i) start(i);
   }
 
-  /// Kills and replaces until then.
-  void hunt_until(Clock::time_point end) {
+  /// Kills and replaces until then; only those at each `stride`-th desk.
+  void hunt_until(Clock::time_point end, std::uint32_t stride = 1) {
+    const std::uint32_t prey = worker_count / stride;
     while (Clock::now() < end && next_incarnation_ + worker_count < most_incarnations) {
       std::this_thread::sleep_for(chance_.microseconds(500, 6000));
-      const std::size_t first = chance_.up_to(worker_count - 1);
+      const std::size_t first = stride * chance_.up_to(prey - 1);
       std::optional<std::size_t> second;
       if (chance_.one_in(12)) {  // nothing may be taken away from one that is stopped
         kill(workers_[first].process->pid(), SIGSTOP);
@@ -232,7 +236,7 @@ class Herd {
           continue;
         }
       } else if (chance_.one_in(6)) {  // two at a time: one may be recovering from the other
-        second = (first + 1 + chance_.up_to(worker_count - 2)) % worker_count;
+        second = (first + stride * (1 + chance_.up_to(prey - 2))) % worker_count;
         std::this_thread::sleep_for(chance_.microseconds(0, 100));
       }
       workers_[first].process->kill();
@@ -297,16 +301,34 @@ class Herd {
 
 // ---- what must not grow --------------------------------------------------------------------------
 
+/// How many ids are in the descriptor store. At a quiet moment.
+inline std::size_t stored_descriptors() {
+  using kin::detail::DescriptorStore;
+  const kin::detail::DescriptorStoreState& store = *kin::detail::arena().descriptors;
+  DescriptorStore::discard(DescriptorStore::new_id());  // counts what the dead may have left
+  const auto seats = std::span(store.seats).first(store.capacity);
+  const auto stored = std::ranges::count_if(seats, [](const auto& seat) { return seat.id != 0; });
+  // Garbage is what a discard could not take out yet. Each other packet has its seat.
+  const std::uint64_t packets = store.pushed - store.popped;
+  if (packets != static_cast<std::uint64_t>(stored) + store.garbage) {
+    violation("%llu packets in the descriptor store, %u of them garbage, and %lld seats",
+              static_cast<unsigned long long>(packets), store.garbage.load(),
+              static_cast<long long>(stored));
+  }
+  return static_cast<std::size_t>(stored);
+}
+
 /// What the family and this process hold at a quiet moment: no worker lives, no message waits.
 struct Holdings {
   std::size_t chunks = 0;
   std::size_t cells = 0;
   int descriptors = 0;
+  std::size_t stored = 0;  // in the descriptor store
 
   static Holdings now() {
     kin::detail::Heap::recover();
     const auto heap = kin::detail::Heap::statistics();
-    return {heap.chunks, heap.cells, open_descriptors()};
+    return {heap.chunks, heap.cells, open_descriptors(), stored_descriptors()};
   }
 
   /// `chunks_more` is what may honestly differ between two quiet moments, the ring that a queue keeps.
@@ -323,6 +345,9 @@ struct Holdings {
     }
     if (now.descriptors > descriptors) {
       violation("%d descriptors, %d before", now.descriptors, descriptors);
+    }
+    if (now.stored > stored) {
+      violation("%zu ids in the descriptor store, %zu before", now.stored, stored);
     }
   }
 };

@@ -7,7 +7,8 @@
 // sets the message's bit right after its get. At the end of a phase, with all of them gone and the
 // queue empty:
 //   - a message whose put returned has its bit, or was in the hand of a consumer that was killed
-//     between the moments before its get and after its note: at most one for each of these;
+//     between the moments before its get and after its note: at most one for each of these. None in
+//     every second phase, where only producers are hunted;
 //   - a message whose producer was killed in the put may have arrived, whole, or not;
 //   - no other has arrived, none twice (its bit was set already), and each consumer saw the messages
 //     of one producer in their order.
@@ -145,13 +146,18 @@ class Traffic {
     const std::uint32_t seed = chance.up_to(1'000'000'000);
     Herd herd(chance, [&](std::size_t desk, std::uint32_t incarnation) {
       Chance own(seed + incarnation);
+      const int descriptors = open_descriptors();
       if (desk % 2 == 0) {
         produce(queue, *accounts, own, board().desks[desk], incarnation);
       } else {
         consume(queue, *accounts, own, board().desks[desk], incarnation);
       }
+      if (const int now = open_descriptors(); now > descriptors) {
+        violation("a worker ends with %d descriptors, and began with %d", now, descriptors);
+      }
     });
-    herd.hunt_until(Clock::now() + length);
+    // Producers have the even desks.
+    herd.hunt_until(Clock::now() + length, totals_.phases % 2 == 0 ? 1 : 2);
     enter("producers end");
     over.store(true);
     for (std::size_t desk = 0; desk < worker_count; desk += 2) herd.finish(desk);
