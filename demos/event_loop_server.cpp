@@ -41,6 +41,7 @@ namespace {
 
 constexpr int clients = 40;
 constexpr int lines = 25;  // of each client
+constexpr std::array announcements = {"the shop is open", "half time", "the shop will close"};
 
 int checked(const char* call, int result) {
   if (result == -1) throw kin::SystemError(call, errno);
@@ -299,12 +300,13 @@ void be_client(int number, const sockaddr_in& address, const kin::Queue<Event>& 
 }
 
 void be_operator(const kin::Writer<Event>& events) {
-  for (const char* text : {"the shop is open", "half time", "the shop will close"}) {
+  for (const char* text : announcements) {
     events.send({.handler = show_notice, .sender = ::getpid(), .number = 0, .text = text});
   }
 }
 
-void serve(const std::string& name) {
+// Whether nothing was lost.
+bool serve(const std::string& name) {
   std::cout << name << '\n';
   Server server(make_selector(name));
   const kin::Queue<Event> queue;
@@ -318,9 +320,11 @@ void serve(const std::string& name) {
   pipe.writer.close();
 
   server.run(processes, queue, pipe.reader);
-  std::cout << "  " << server.welcomed() << " clients, " << server.echoes() << " of "
-            << clients * lines << " lines came back; " << server.notices()
+  std::cout << "  " << name << ": " << server.welcomed() << " clients, " << server.echoes()
+            << " of " << clients * lines << " lines came back; " << server.notices()
             << " notices through the pipe\n";
+  return server.welcomed() == clients && server.echoes() == clients * lines &&
+         server.notices() == int{announcements.size()};
 }
 
 }  // namespace
@@ -334,5 +338,9 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  for (const std::string& name : given.empty() ? all : given) serve(name);
+  bool nothing_lost = true;
+  for (const std::string& name : given.empty() ? all : given) {
+    nothing_lost = serve(name) && nothing_lost;
+  }
+  return nothing_lost ? 0 : 1;
 }
