@@ -82,9 +82,9 @@ std::optional<double> cpu_quota(const path& groups, const path& root) {
   return least;
 }
 
-int usable_cpus() {
+int usable_cpus(const path& groups, const path& root) {
   int count = processors_of_affinity();
-  if (const auto quota = cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup"); quota) {
+  if (const auto quota = cpu_quota(groups, root); quota) {
     count = static_cast<int>(std::min<double>(count, std::ceil(*quota)));
   }
   return std::max(count, 1);

@@ -12,6 +12,7 @@ std::optional<double> cpu_quota(const std::filesystem::path& groups,
                                 const std::filesystem::path& root);
 
 /// See kin::cpu_count().
-int usable_cpus();
+int usable_cpus(const std::filesystem::path& groups = "/proc/self/cgroup",
+                const std::filesystem::path& root = "/sys/fs/cgroup");
 
 }  // namespace kin::detail
