@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSL-1.0
 """word_count from outside: right totals, whatever is killed; nothing left behind; bad input.
 
-Usage: word_count_test.py DIRECTORY_OF_DEMOS. Prints what failed, and last "N passed, N failed".
+Usage: word_count_test.py DIRECTORY_OF_DEMOS. Prints what failed, and last "N passed, N failed", and ", N skipped" if any.
 """
 
 import collections
+import fcntl
 import json
 import os
+import platform
 import pty
 import random
 import re
@@ -219,6 +221,24 @@ class Totals(WordCount):
         self.assertRegex(ended.stderr, r"can't read '.*/f{250}': File name too long\n")
         self.assertRegex(ended.stderr, r"can't read '.*/e{250}': File name too long\n")
 
+    def test_are_told_to_people(self):
+        long = b"long" * 20
+        words = [(b"word_%d" % number, 3000 - number) for number in range(30)] + [(long, 2999)]
+        for word, count in words:
+            self.write(word.decode(), (word + b" ") * count)
+        right = json.loads(expected(self.tree))
+        shown = [f"{right[name]:>14,}  {name}" for name in ("files", "bytes", "words")]
+        shown += [f"{31:>14}  distinct words", "", "The most frequent:"]
+        shown += [f"{count:>14,}  " + (word if len(word) <= 60 else word[:60] + "...") for word, count in right["top"]]
+        self.assertEqual(len(right["top"]), 20)
+        for processes, counters in (1, "1 counter"), (2, "2 counters"):
+            with self.subTest(processes=processes):
+                ended = run("--processes", processes, self.tree)
+                self.assertEqual((ended.stderr, ended.returncode), ("", 0))
+                *report, empty, last = ended.stdout.splitlines()
+                self.assertEqual((report, empty), (shown, ""))
+                self.assertRegex(last, rf"\A\d+\.\d\d s with {counters}, (\d{{1,2}}\.\d|\d{{3,}}) MB/s\Z")
+
     def test_agree_with_check(self):
         self.write_text(20, 10_000)
         ended = run("--check", self.tree)
@@ -226,6 +246,44 @@ class Totals(WordCount):
         self.assertRegex(ended.stdout, r"check: one process counted the same in .* speed-up with \d+ counters?: ")
         ended = run("--check", "--json", self.tree)
         self.assertEqual(ended.stdout, expected(self.tree))
+
+    def check_after(self, change, *options):
+        """What --check says of files that are changed when it has counted them and not yet again."""
+        reading, writing = os.pipe()
+        # The pipe is full, so it waits when it prints its result.
+        junk = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writing, b"-" * junk)
+        process = subprocess.Popen([PROGRAM, "--check", *options, str(self.tree)], stdout=writing,
+                                   stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        is_printing = re.compile(r"1 0x1 ").match  # write(1, …)
+        self.assertTrue(wait_for(lambda: is_printing(Path(f"/proc/{process.pid}/syscall").read_text()), process))
+        change()
+        with open(reading, encoding="ascii") as file:
+            out = file.read()[junk:]
+        _, err = process.communicate(timeout=PATIENCE)
+        return out, err, process.returncode
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "knows the number of write() there only")
+    def test_that_check_does_not_find_again_are_an_error(self):
+        self.write_text(20, 10_000)
+        file = self.write("file", b"word")
+        found = r"check: one process counted something else in [\d.]+ s; speed-up with \d+ counters?: [\d.]+\n\Z"
+        for change in (lambda: file.write_bytes(b"lord"), lambda: file.write_bytes(b"word word"), file.unlink,
+                       lambda: file.write_bytes(b"")):
+            file.write_bytes(b"word")
+            right = expected(self.tree)
+            out, err, status = self.check_after(change)
+            self.assertEqual((err, status), ("", 1))
+            self.assertRegex(out, found)
+            file.write_bytes(b"word")
+            out, err, status = self.check_after(change, "--json")
+            self.assertEqual((out, status), (right, 1))
+            self.assertRegex(err, r"\A" + found)
+        file.write_bytes(b"word")
+        out, err, status = self.check_after(lambda: None)
+        self.assertEqual((err, status), ("", 0))
+        self.assertIn("check: one process counted the same in ", out)
 
 
 class Killed(WordCount):
@@ -430,5 +488,9 @@ class BadInput(WordCount):
 if __name__ == "__main__":
     program = unittest.main(argv=sys.argv[:1] + sys.argv[2:], exit=False)
     failed = len(program.result.failures) + len(program.result.errors)
-    print(f"{max(0, program.result.testsRun - failed)} passed, {failed} failed")
+    skipped = program.result.skipped
+    for case, reason in skipped:
+        print(f"skipped: {case.id()}: {reason}")
+    print(f"{max(0, program.result.testsRun - failed - len(skipped))} passed, {failed} failed"
+          + (f", {len(skipped)} skipped" if skipped else ""))
     sys.exit(failed != 0)
