@@ -227,6 +227,8 @@ void Process::start() {
   std::optional<detail::LifeLine> gate;
   if (kernel_reaps_children()) gate.emplace();
   UniqueFd own_pidfd = detail::open_pidfd(::getpid());
+  // While signals come: where stdout is a broken pipe, SIGPIPE is to come before there is a child.
+  detail::flush_streams();
   std::optional<detail::SignalsBlocked> blocked(std::in_place);
   const detail::Stamp creator_stamp = detail::this_process();
   const detail::Forked forked = detail::fork_process();

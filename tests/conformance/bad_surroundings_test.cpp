@@ -11,6 +11,7 @@
 //   print_to_stderr() does without PipeSignalHeld: "a child's streams can't be written"
 //   print_uncaught() calls std::cout.flush(): "an exception out of a child's function …"
 //   Child::reap() has no code where another reaped: "a child that the application reaped itself"
+//   start() flushes behind SignalsBlocked alone: "stdout is a broken pipe …"
 //   LifeLine's destructor does not cut(): "no descriptor left for start()"
 
 #include "plain_fork.hpp"
@@ -190,6 +191,45 @@ TEST_SUITE("bad_surroundings") {
       CHECK(outcome_with(spoil, true) == 1);
     }
     CHECK(delivered.size() == 12);
+  }
+
+  // As in `program | head`. What a flush of start() or at the end of a child does to a process is what a
+  // flush of its own would do.
+  TEST_CASE_FIXTURE(Trial, "stdout is a broken pipe, and SIGPIPE is as the system has it") {
+    const kin::Queue<int> delivered;
+    const auto outcome_with = [&](bool prints, auto on_sigpipe, const std::function<void()>& body) {
+      return outcome([&] {
+        ::signal(SIGPIPE, on_sigpipe);
+        replace_by_broken_pipe(STDOUT_FILENO);
+        replace_stream(STDERR_FILENO, "/dev/null");
+        if (prints) std::fputs("never seen", stdout);
+        delivered.put(1);
+        body();
+        delivered.put(2);
+      });
+    };
+    const auto start_a_child = [&] { expect(outcome([&] { delivered.put(3); }) == 0); };
+    const auto what_was_delivered = [&] {
+      std::vector<int> all;
+      while (const auto one = delivered.try_get()) all.push_back(*one);
+      return all;
+    };
+    // Who has nothing to print does not notice.
+    CHECK(outcome_with(false, SIG_DFL, start_a_child) == 0);
+    CHECK(what_was_delivered() == std::vector{1, 3, 2});
+    // A parent dies in start(), before there is a child.
+    CHECK(outcome_with(true, SIG_DFL, start_a_child) == -SIGPIPE);
+    CHECK(what_was_delivered() == std::vector{1});
+    // A child dies at its end, when its function has returned or thrown.
+    CHECK(outcome_with(true, SIG_DFL, [] {}) == -SIGPIPE);
+    CHECK(what_was_delivered() == std::vector{1, 2});
+    CHECK(outcome_with(true, SIG_DFL, [] { throw std::runtime_error("why"); }) == -SIGPIPE);
+    CHECK(what_was_delivered() == std::vector{1});
+    // Where the signal is ignored the text is lost, and that is all.
+    CHECK(outcome_with(true, SIG_IGN, start_a_child) == 0);
+    CHECK(what_was_delivered() == std::vector{1, 3, 2});
+    CHECK(outcome_with(true, SIG_IGN, [] { throw std::runtime_error("why"); }) == 1);
+    CHECK(what_was_delivered() == std::vector{1});
   }
 
   TEST_CASE_FIXTURE(Trial, "a child that the application reaped itself") {
