@@ -29,9 +29,10 @@ template <typename SomeLock>
 class Holder {
  public:
   Holder(Kind kind, const SomeLock& lock, int times = 1)
-      : companion_(kind, [=, taken = taken_, let_go = let_go_] {
+      : companion_(kind, [=, name = name_, taken = taken_, let_go = let_go_] {
           for (int i = 0; i < times; ++i) expect(lock.try_lock_for(patience));
           expect(lock.owner()->thread == ::gettid());
+          name.put(kin::current_process().name());
           taken.put({::getpid(), ::gettid()});
           expect(let_go.get_for(patience) == true);
           for (int i = 0; i < times; ++i) lock.unlock();
@@ -39,6 +40,7 @@ class Holder {
     const auto who = taken_.get_for(patience);
     REQUIRE(who);
     std::tie(pid, thread) = *who;
+    process_name = name_.get();
   }
   bool lets_go() {
     let_go_.put(true);
@@ -47,8 +49,10 @@ class Holder {
 
   pid_t pid = 0;
   pid_t thread = 0;
+  std::string process_name;
 
  private:
+  kin::Queue<std::string> name_;
   kin::Queue<std::pair<pid_t, pid_t>> taken_;
   kin::Queue<bool> let_go_;
   Companion companion_;
@@ -81,6 +85,8 @@ void expect_owners_are_told() {
     CHECK(owner->pid == holder.pid);
     CHECK(owner->thread == holder.thread);
     CHECK((owner->pid == ::getpid()) == (kind == Kind::thread));
+    CHECK(owner->process_name == holder.process_name);
+    CHECK_FALSE(owner->process_name.empty());
     CHECK((owner->process_name == "MainProcess") == (kind == Kind::thread));
     CHECK(holder.lets_go());
     CHECK_FALSE(lock.owner());

@@ -221,6 +221,17 @@ TEST_SUITE("process") {
     cpu_set_t allowed;
     REQUIRE(::sched_getaffinity(0, sizeof allowed, &allowed) == 0);
     CHECK(kin::cpu_count() <= CPU_COUNT(&allowed));
+    // Fewer where the affinity is narrower.
+    cpu_set_t some;
+    CPU_ZERO(&some);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < std::min(2, kin::cpu_count()); ++i) {
+      if (!CPU_ISSET(i, &allowed)) continue;
+      CPU_SET(i, &some);
+      CHECK(outcome([&some] {
+              expect(::sched_setaffinity(0, sizeof some, &some) == 0);
+              std::exit(kin::cpu_count());
+            }) == CPU_COUNT(&some));
+    }
   }
 
   TEST_CASE_FIXTURE(Trial, "test_active_children") {
