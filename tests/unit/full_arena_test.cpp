@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// A pool when nothing is left of the shared memory: each task ends, by std::bad_alloc where it needs some, and
-// nobody dies of it. In processes of their own, with a small arena.
+// When nothing is left of the shared memory: each task of a pool ends, by std::bad_alloc where it needs some, and
+// nobody dies of it; no lock is made, and no handle taken. In processes of their own, with a small arena.
 //
 // Fails when:
 //   give_exception() has one attempt: "an exception for which there is no memory …"
@@ -14,16 +14,20 @@
 #include "support/shared_page.hpp"
 
 #include <kin/pool.hpp>
+#include <kin/process.hpp>
 #include <kin/queue.hpp>
+#include <kin/sync.hpp>
 
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <deque>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -153,6 +157,100 @@ TEST_SUITE("full arena") {
     }
     CHECK(pool.apply(size, std::string(100'000, 'x')) == 100'000);
     require_unharmed(pool);
+  }
+
+  TEST_CASE("a lock for which there is no memory is not made") {
+    if (runs_again("a lock for which there is no memory is not made")) return;
+    const Frame frame;
+    const Gate goes_on;
+    const kin::Lock lock;
+    const kin::Queue<int> queue;
+    queue.put(1);
+    kin::Process child([&] {
+      while (!goes_on->load()) ::usleep(1000);
+      const std::scoped_lock guard(lock);
+      queue.put(queue.get() + 1);
+    });
+    child.start();
+    std::size_t most = 0;
+    for (int round = 0; round < 3; ++round) {
+      std::deque<kin::Lock> locks;
+      const FullArena full;
+      CHECK_THROWS_AS(while (locks.size() < 100'000) locks.emplace_back(), std::bad_alloc);
+      CHECK_THROWS_AS(kin::Lock(), std::bad_alloc);
+      CHECK_THROWS_AS(kin::RLock(), std::bad_alloc);
+      CHECK(locks.size() >= most);  // those of the round before were given back
+      most = locks.size();
+      for (const kin::Lock& one : locks) CHECK(one.try_lock());
+      for (const kin::Lock& one : locks) one.unlock();
+      // Others are as they were, here and elsewhere.
+      if (round == 0) {
+        *goes_on = true;
+        REQUIRE(child.join_for(patience));
+        CHECK(child.exit_code() == 0);
+      }
+      CHECK(lock.try_lock());
+      lock.unlock();
+    }
+    CHECK(queue.get() == 2);
+    const kin::Lock after;
+    CHECK(after.try_lock());
+    after.unlock();
+  }
+
+  TEST_CASE("a handle for which there is no memory is not taken") {
+    if (runs_again("a handle for which there is no memory is not taken")) return;
+    const Frame frame;
+    constexpr int count = 900;
+    struct Page {
+      std::atomic<bool> is_full, is_free, has_failed;
+      std::atomic<int> taken;
+    };
+    const crash::SharedPage<Page> page;
+    const kin::Queue<kin::Queue<int>> queues;
+    const kin::Queue<int> last;
+    for (int i = 0; i < count; ++i) {
+      const kin::Queue<int> queue;
+      queue.put(i);
+      queues.put(queue);
+    }
+    // Its list of what it has must grow.
+    kin::Process child([&] {
+      std::vector<kin::Queue<int>> taken;
+      const auto take_all = [&] {
+        while (auto queue = queues.try_get()) taken.push_back(*std::move(queue));
+      };
+      while (!page->is_full) ::usleep(1000);
+      try {
+        take_all();
+      } catch (const std::bad_alloc&) {
+        page->has_failed = true;
+      }
+      page->taken = static_cast<int>(taken.size());
+      last.put(1);
+      while (!page->is_free) ::usleep(1000);
+      take_all();
+      // The one that was being read may be gone.
+      if (taken.size() < count - 1) std::exit(2);
+      int before = -1;
+      for (const auto& queue : taken) {
+        const int number = queue.get();
+        if (number <= before || number > before + 2) std::exit(3);
+        before = number;
+      }
+    });
+    child.start();
+    {
+      const FullArena full;
+      page->is_full = true;
+      CHECK(last.get_for(patience) == 1);
+      CHECK(page->has_failed);
+      CHECK(page->taken < count);
+    }
+    page->is_free = true;
+    REQUIRE(child.join_for(patience));
+    CHECK(child.exit_code() == 0);
+    CHECK(queues.empty());
   }
 
   TEST_CASE("callbacks are called though there is no memory left") {
