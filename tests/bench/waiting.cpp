@@ -15,6 +15,7 @@
 #include "rounds.hpp"
 #include "table.hpp"
 
+#include <kin/process.hpp>
 #include <kin/queue.hpp>
 #include <kin/sync.hpp>
 
@@ -24,6 +25,8 @@
 #include <deque>
 #include <fstream>
 #include <string>
+
+#include <unistd.h>
 
 namespace {
 
@@ -189,6 +192,11 @@ int main() {
   const kin::JoinableQueue<int> unfinished;
   unfinished.put(1);
   add_cost(table, "join of a queue", [&] { unfinished.join(); });
+  add_cost(table, "join of a process", [] {
+    kin::Process endless({.daemon = true}, [] { ::pause(); });
+    endless.start();
+    endless.join();
+  });
 
   add_readers(table);
   table.note("puts: median of 300 (paced), mean of 20000 (flood); best of 7 rounds taken in turns");
