@@ -7,7 +7,6 @@
 // Large messages: send_bytes() and recv_bytes_into() of 1 MiB, beside a kernel pipe (as it is made, and with its
 // largest buffer), and beside one memcpy of as much. And what no pipe in shared memory can be faster than: two
 // processes that do nothing but copy, through a ring as large as a pipe's.
-// A message of 1 GiB: how much of kin's shared memory it takes.
 // Waking through epoll: two processes that sleep in epoll_wait() on fileno() and answer each other,
 // beside two that do so with eventfds.
 // A thousand pipes: wait_any() over all of them, one of which has a message, beside poll() over as many
@@ -19,24 +18,14 @@
 #include "rounds.hpp"
 #include "table.hpp"
 
-#include "memory/heap.hpp"
-
 #include <kin/connection.hpp>
-#include <kin/process.hpp>
-#include <kin/sync.hpp>
-#include <kin/value.hpp>
 #include <kin/wait.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <functional>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -170,66 +159,6 @@ double copy(int messages) {
                                 }
                               }}) /
          messages;
-}
-
-// KiB that were in use while a message went through, at most: of shared memory; and by each of the two
-// processes beside their buffers, with what they have mapped of the shared.
-struct MemoryInUse {
-  std::size_t shared = 0;
-  std::size_t sender = 0;
-  std::size_t receiver = 0;
-};
-
-// The most that this process has had since it last forgot that.
-std::size_t peak_memory() {
-  std::ifstream status("/proc/self/status");
-  const std::string key = "VmHWM:";
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(key)) return std::stoul(line.substr(key.size()));
-  }
-  throw std::runtime_error("no VmHWM");
-}
-
-std::size_t peak_memory_more(const std::function<void()>& call) {
-  std::ofstream("/proc/self/clear_refs") << "5";  // the peak is now
-  const std::size_t before = peak_memory();
-  call();
-  return peak_memory() - before;
-}
-
-MemoryInUse memory_for_message(std::size_t size) {
-  const kin::SimplexPipe<int> pipe;
-  const std::vector<std::byte> message(size, std::byte{1});
-  const kin::Value<std::size_t> of_receiver(0);
-  const kin::Value<std::size_t> most_chunks(0);
-  const kin::Event is_ready;
-  const kin::Event is_over;
-  kin::Process reader({.daemon = true}, [&] {
-    std::vector<std::byte> buffer(size);
-    is_ready.set();
-    of_receiver.store(peak_memory_more([&] {
-      if (pipe.reader.recv_bytes_into(buffer) != size) std::abort();
-    }));
-    if (buffer != message) std::abort();
-  });
-  kin::Process watcher({.daemon = true}, [&] {
-    std::size_t most = 0;
-    while (!is_over.is_set()) {
-      most = std::max(most, kin::detail::Heap::statistics().chunks);
-      most_chunks.store(most);
-    }
-  });
-  reader.start();
-  is_ready.wait();
-  const std::size_t before = kin::detail::Heap::statistics().chunks;
-  watcher.start();
-  while (most_chunks.load() == 0) std::this_thread::yield();
-  const std::size_t of_sender = peak_memory_more([&] { pipe.writer.send_bytes(message); });
-  reader.join();
-  is_over.set();
-  watcher.join();
-  if (reader.exit_code() != 0) throw std::runtime_error("the message did not arrive whole");
-  return {(most_chunks.load() - before) * 64, of_sender, of_receiver.load()};
 }
 
 class Watch {
@@ -402,23 +331,6 @@ void measure_large_messages(Table& table) {
              .limit = 0.25});
 }
 
-void measure_memory(Table& table) {
-  const MemoryInUse little = memory_for_message(large);
-  const MemoryInUse much = memory_for_message(std::size_t{1} << 30);
-  constexpr std::size_t some = 2048;
-  const auto add = [&](const char* figure, std::size_t measured, std::size_t peer) {
-    table.add({.figure = figure,
-               .measured = std::to_string(measured) + " KiB",
-               .peer = "for one of 1 MiB " + std::to_string(peer) + " KiB; 2048 more are right",
-               .ratio = static_cast<double>(measured) / static_cast<double>(peer + some),
-               .want = Table::Want::at_most,
-               .limit = 1});
-  };
-  add("memory for a message of 1 GiB", much.shared, little.shared);
-  add("... of its sender", much.sender, little.sender);
-  add("... of its receiver", much.receiver, little.receiver);
-}
-
 void measure_wakes(Table& table) {
   const kin::Pipe<int> pipe;
   bench::HandOver beside_eventfds(
@@ -453,9 +365,8 @@ int main() {
   Table table("pipe: best of several rounds taken in turns; there and back, the middle one");
   measure_round_trip(table);
   measure_large_messages(table);
-  measure_memory(table);
   measure_wakes(table);
   measure_a_thousand(table);
-  table.note("ratios are of times, the slower's to the quicker's where more is wanted; of memory");
+  table.note("ratios are of times, the slower's to the quicker's where more is wanted");
   return table.print();
 }
