@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -48,7 +49,7 @@ cpu_set_t first_processors(int most) {
   REQUIRE(::sched_getaffinity(0, sizeof allowed, &allowed) == 0);
   cpu_set_t first;
   CPU_ZERO(&first);
-  for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&first) < most; ++i) {
+  for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&first) < most; ++i) {
     if (CPU_ISSET(i, &allowed)) CPU_SET(i, &first);
   }
   return first;

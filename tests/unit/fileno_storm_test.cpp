@@ -65,7 +65,7 @@ void send_bursts(const kin::Writer<Note>& writer, std::uint32_t name, Progress& 
   std::mt19937 random(name);
   std::uint32_t number = 0;
   while (true) {
-    if (progress.is_doomed) die_within(random() % 20);
+    if (progress.is_doomed) die_within(static_cast<unsigned>(random() % 20));
     const unsigned burst = 1 + static_cast<unsigned>(random() % 4 * (random() % 2));
     for (unsigned i = 0; i < burst; ++i) {
       ++number;
