@@ -32,6 +32,7 @@
 using kin::Pipe;
 using kin::SimplexPipe;
 using kin::UniqueFd;
+using unit::error_of;
 using unit::KiB;
 using unit::leave_room_for;
 using unit::MiB;
@@ -70,17 +71,6 @@ struct Drain {
     return ::read(out.get(), &sign, 1) == 0;
   }
 };
-
-// The number of the SystemError that it throws, 0 if none.
-template <typename Call>
-int error_of(Call&& call) {
-  try {
-    call();
-    return 0;
-  } catch (const kin::SystemError& error) {
-    return error.code().value();
-  }
-}
 
 // Tries it with room for no descriptor, then for one, and so on. How many it needs: with fewer it was told so, and
 // left none open.

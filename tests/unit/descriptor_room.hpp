@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/error.hpp>
 #include <kin/unique_fd.hpp>
 
 #include <cstddef>
@@ -31,6 +32,17 @@ inline void leave_room_for(std::size_t count) {
     kin::UniqueFd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!fd || fd.get() > highest) return;
     static_cast<void>(fd.release());
+  }
+}
+
+/// The number of the SystemError that it throws, 0 if none.
+template <typename Call>
+int error_of(Call&& call) {
+  try {
+    call();
+    return 0;
+  } catch (const kin::SystemError& error) {
+    return error.code().value();
   }
 }
 

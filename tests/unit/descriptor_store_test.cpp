@@ -29,6 +29,7 @@ using kin::UniqueFd;
 using kin::detail::bytes_of;
 using kin::detail::DescriptorQueue;
 using kin::detail::DescriptorStore;
+using unit::error_of;
 using unit::leave_room_for;
 using unit::open_numbers;
 using Id = std::uint64_t;
@@ -86,17 +87,6 @@ Id stored(const std::vector<int>& descriptors) {
   const Id id = DescriptorStore::new_id();
   REQUIRE(DescriptorStore::store(id, descriptors));
   return id;
-}
-
-// The number of the SystemError that it throws, 0 if none.
-template <typename Call>
-int error_of(Call&& call) {
-  try {
-    call();
-    return 0;
-  } catch (const kin::SystemError& error) {
-    return error.code().value();
-  }
 }
 
 // A file with a lock of this process on it.

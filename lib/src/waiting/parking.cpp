@@ -30,9 +30,9 @@ SpinPermits* spin_permits = nullptr;
 // How long this thread's next long spin may be: doubled when one was worth it, else halved.
 thread_local std::int64_t spin_budget = longest_spin;
 
-// A time that lay ahead of this thread when it read the clock last. Reading it again costs as much as a whole put; the
-// processor's counter, which counts one a nanosecond at the least, a third of that. After a fork: as true as before.
-// Where processors' counters differ, a sleeper waits out its slice.
+// A time that lay ahead of this thread when it read the clock last. Reading it again costs as much as a whole put
+// (`./tests/run bench`: waiting, a flood among idle readers); the processor's counter, which counts one a nanosecond at
+// the least, costs less. After a fork: as true as before. Where processors' counters differ, a sleeper waits out its slice.
 class TimeAhead {
  public:
   [[nodiscard]] bool covers(std::int64_t time) const noexcept {
