@@ -75,19 +75,18 @@ class Wait {
  public:
   explicit Wait(std::span<const Waitable> things) : things_(things), ready_(things.size()) {
     for (const Waitable& thing : things) {
-      if (task_of(thing) != nullptr) {
-        polled_.push_back({-1, 0, 0});  // which poll() leaves out
-        ++seen_in_memory_;
-        continue;
-      }
       const int* plain = std::get_if<int>(&thing.source());
-      int descriptor = plain != nullptr ? *plain : -1;
-      with_channel(thing, [&](const auto& channel) {
-        descriptor = channel.descriptor();
-        ++seen_in_memory_;
+      if (plain != nullptr && *plain < 0) throw SystemError("poll", EBADF);
+      polled_.push_back({plain != nullptr ? *plain : -1, POLLIN, 0});  // poll() leaves out -1
+      if (plain == nullptr) ++seen_in_memory_;
+    }
+    // A channel may make its bell now, which must not get a number that the caller takes for open.
+    if (seen_in_memory_ > 0 && seen_in_memory_ < things.size()) ask_kernel(0);
+    for (std::size_t i = 0; i < things.size(); ++i) {
+      with_channel(things[i], [&](const auto& channel) {
+        polled_[i].fd = channel.descriptor();
+        if (polled_[i].fd < 0) throw SystemError("poll", EBADF);
       });
-      if (descriptor < 0) throw SystemError("poll", EBADF);
-      polled_.push_back({descriptor, POLLIN, 0});
     }
   }
 
@@ -126,13 +125,10 @@ class Wait {
 
   /// Asks the kernel; waits until there is news, or so long. Whether something is ready.
   bool poll(int milliseconds) {
-    const int count = ::poll(polled_.data(), polled_.size(), milliseconds);
-    if (count == -1 && errno != EINTR) throw SystemError("poll", errno);
-    if (count <= 0) return false;
+    if (!ask_kernel(milliseconds)) return false;
     bool found = false;
     for (std::size_t i = 0; i < things_.size(); ++i) {
       if (polled_[i].revents == 0) continue;
-      if ((polled_[i].revents & POLLNVAL) != 0) throw SystemError("poll", EBADF);
       if (is_news(i)) {
         ready_[i] = true;
         found = true;
@@ -164,6 +160,14 @@ class Wait {
   }
 
  private:
+  bool ask_kernel(int milliseconds) {
+    const int count = ::poll(polled_.data(), polled_.size(), milliseconds);
+    if (count == -1 && errno != EINTR) throw SystemError("poll", errno);
+    const auto is_closed = [](const pollfd& one) { return (one.revents & POLLNVAL) != 0; };
+    if (count > 0 && std::ranges::any_of(polled_, is_closed)) throw SystemError("poll", EBADF);
+    return count > 0;
+  }
+
   bool look_at_futures() {
     bool found = false;
     for (std::size_t i = 0; i < things_.size(); ++i) {
