@@ -7,8 +7,10 @@
 #include "frame.hpp"
 
 #include <kin/queue.hpp>
+#include <kin/wait.hpp>
 
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,11 +20,13 @@
 #include <utility>
 #include <vector>
 
+#include <sys/ptrace.h>
 #include <unistd.h>
 
 using kin::Process;
 using kin::ProcessOptions;
 using kin::Queue;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -206,6 +210,29 @@ TEST_SUITE("process") {
     daemon = Process();
     CHECK_FALSE(handle.is_alive());
     CHECK(handle.exit_code() == -SIGTERM);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "one that a debugger holds is over when that has let go of it") {
+    const Queue<int> code;
+    Process child([&] { std::_Exit(code.get()); });
+    child.start();
+    const Queue<bool> said;
+    const Queue<bool> go;
+    Process debugger([&, pid = child.pid()] {
+      said.put(::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) == 0);
+      static_cast<void>(go.get());
+    });
+    debugger.start();
+    REQUIRE(said.get());
+    code.put(7);
+    REQUIRE(kin::wait_any({child.sentinel()}, unit::patience).size() == 1);
+    CHECK_FALSE(child.join_for(20ms));  // it is dead, but the debugger is told first
+    CHECK(child.is_alive());
+    CHECK_FALSE(child.exit_code().has_value());
+    go.put(true);
+    CHECK(child.join_for(unit::patience));
+    CHECK(child.exit_code() == 7);
+    CHECK(end_of(debugger) == 0);
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "during stack unwinding no child is waited for") {

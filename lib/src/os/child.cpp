@@ -19,6 +19,7 @@
 #include <csignal>
 #include <cstdint>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -148,14 +149,14 @@ bool Child::wait_for_death(Deadline deadline) const {
   }
 }
 
-void Child::reap() {
+bool Child::reap() {
   family().children.with([&](auto& /*all*/) {
     if (reaped_ || about_.kind != Kind::child) return;
     siginfo_t info{};
     const int result = retry_interrupted([&] {
       return ::waitid(wait_by_pidfd, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG);
     });
-    if (result == 0 && info.si_pid == 0) return;  // not dead yet
+    if (result == 0 && info.si_pid == 0) return;  // not for us yet
     if (result == 0) {
       exit_code_ = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     } else {
@@ -167,16 +168,24 @@ void Child::reap() {
     reaped_ = true;
   });
   // If killed before this: whoever notices the death sweeps.
-  if (!reaped_) return;
+  if (!reaped_) return about_.kind != Kind::child;
   LifeLine::cut(life_line_);
   if (about_.stamp != 0) sweep(about_.stamp);
+  return true;
+}
+
+bool Child::wait_and_reap(Deadline deadline) {
+  if (!wait_for_death(deadline)) return false;
+  while (!reap()) {
+    if (deadline.has_passed()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 bool Child::is_alive() {
   if (reaped_ || about_.pid == 0) return false;
-  if (!wait_for_death(Deadline::passed())) return true;
-  reap();
-  return false;
+  return !wait_and_reap(Deadline::passed());
 }
 
 std::optional<int> Child::exit_code() {
@@ -186,7 +195,7 @@ std::optional<int> Child::exit_code() {
 
 bool Child::join(Deadline deadline, const Joining& joining) {
   if (reaped_) return true;
-  if (!wait_for_death(Deadline::passed())) {
+  if (!wait_and_reap(Deadline::passed())) {
     if (deadline.is_passed_from_start()) return false;
     // Whoever waits for the end of a pool is none who could give up.
     const std::uint8_t may_throw =
@@ -206,9 +215,8 @@ bool Child::join(Deadline deadline, const Joining& joining) {
         });
       }
       waiting.look_around();
-    } while (!wait_for_death(end_of_slice(deadline)));
+    } while (!wait_and_reap(end_of_slice(deadline)));
   }
-  reap();
   return true;
 }
 

@@ -65,7 +65,10 @@ class Child {
  private:
   friend void forget_children_of_parent() noexcept;
   bool wait_for_death(Deadline deadline) const;
-  void reap();
+  /// Of one that is dead. False if it can't be reaped yet: its pidfd tells of a death at once, but who traces
+  /// it is told before its parent.
+  bool reap();
+  bool wait_and_reap(Deadline deadline);
 
   About about_;
   UniqueFd pidfd_;
