@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/export.hpp>
 #include <kin/detail/hosted.hpp>
 #include <kin/detail/make_hosted.hpp>
 #include <kin/detail/managed_dict.hpp>
@@ -70,7 +71,7 @@ struct ManagerOptions {
 /// dies, calls throw ManagerDied.
 /// Throws: ManagerDied, also when the initializer threw; SystemError where there can be no process.
 /// Python: multiprocessing.Manager(), and BaseManager: what is registered there is any type here.
-class Manager {
+class KIN_EXPORT Manager {
  public:
   Manager() : Manager(ManagerOptions{}) {}
   explicit Manager(ManagerOptions options)
@@ -162,9 +163,7 @@ class Manager {
   }
 
   /// Values of differing types, by name.
-  [[nodiscard]] managed::NameSpace name_space() const {
-    return managed::NameSpace(host<detail::NameSpaceStore>());
-  }
+  [[nodiscard]] managed::NameSpace name_space() const;
 
   /// Queues. 0: without a bound.
   template <typename T>
@@ -184,23 +183,13 @@ class Manager {
     return managed::PriorityQueue<T>(host_queue<T, detail::QueueOrder::smallest>(max_size, false));
   }
 
-  [[nodiscard]] managed::Lock lock() const { return managed::Lock(host<detail::LockStore>(false)); }
-  [[nodiscard]] managed::RLock rlock() const {
-    return managed::RLock(host<detail::LockStore>(true));
-  }
-  [[nodiscard]] managed::Semaphore semaphore(int value = 1) const {
-    return managed::Semaphore(host<detail::SemaphoreStore>(value, false));
-  }
-  [[nodiscard]] managed::BoundedSemaphore bounded_semaphore(int value = 1) const {
-    return managed::BoundedSemaphore(host<detail::SemaphoreStore>(value, true));
-  }
-  [[nodiscard]] managed::Event event() const { return managed::Event(host<detail::EventStore>()); }
-  [[nodiscard]] managed::Barrier barrier(int parties) const {
-    return barrier(BarrierOptions{}, parties);
-  }
-  [[nodiscard]] managed::Barrier barrier(const BarrierOptions& options, int parties) const {
-    return managed::Barrier(host<detail::BarrierStore>(parties), options);
-  }
+  [[nodiscard]] managed::Lock lock() const;
+  [[nodiscard]] managed::RLock rlock() const;
+  [[nodiscard]] managed::Semaphore semaphore(int value = 1) const;
+  [[nodiscard]] managed::BoundedSemaphore bounded_semaphore(int value = 1) const;
+  [[nodiscard]] managed::Event event() const;
+  [[nodiscard]] managed::Barrier barrier(int parties) const;
+  [[nodiscard]] managed::Barrier barrier(const BarrierOptions& options, int parties) const;
   /// The last who comes calls action() in the server.
   template <typename Action>
     requires std::invocable<Action&>
@@ -216,12 +205,8 @@ class Manager {
   }
   /// Workers of the server's; as many as cpu_count() if not said otherwise. The initializer is called in each
   /// worker, before its first task.
-  [[nodiscard]] managed::Pool pool(std::ptrdiff_t processes) const {
-    return pool(managed::PoolOptions{.processes = processes});
-  }
-  [[nodiscard]] managed::Pool pool(const managed::PoolOptions& options = {}) const {
-    return managed::Pool(root().apply(detail::MakePool{}, options));
-  }
+  [[nodiscard]] managed::Pool pool(std::ptrdiff_t processes) const;
+  [[nodiscard]] managed::Pool pool(const managed::PoolOptions& options = {}) const;
   template <typename Initializer>
     requires std::invocable<Initializer&>
   [[nodiscard]] managed::Pool pool(const managed::PoolOptions& options,
@@ -232,17 +217,13 @@ class Manager {
   }
 
   /// With a lock of its own, which is recursive.
-  [[nodiscard]] managed::Condition condition() const { return condition(rlock()); }
-  [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const {
-    return {host<detail::ConditionStore>(), lock};
-  }
+  [[nodiscard]] managed::Condition condition() const;
+  [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const;
 
   /// Ends the server, within about a second whatever it does. Again: nothing. The maker's.
   void shutdown() { engine().shutdown(); }
 
-  [[nodiscard]] ManagerStatistics statistics() const {
-    return root().own(detail::method<&detail::HostRoot::statistics>);
-  }
+  [[nodiscard]] ManagerStatistics statistics() const;
   /// The server.
   [[nodiscard]] ProcessHandle process() const { return engine().server(); }
 

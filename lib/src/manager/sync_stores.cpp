@@ -5,7 +5,6 @@
 
 #include <kin/detail/sync_stores.hpp>
 
-#include "base/thread_id.hpp"
 #include "manager/manager_state.hpp"
 #include "memory/process_table.hpp"
 
@@ -18,7 +17,6 @@
 
 namespace kin::detail {
 
-std::int32_t calling_thread() noexcept { return thread_id(); }
 pid_t pid_of_client(std::uint64_t process) noexcept {
   return is_outsider(process) ? 0 : pid_of(process);
 }

@@ -4,6 +4,7 @@
 // What kin::expose() lets another program do: with a class of the user's what it names, with a ready type what
 // its own functions do. Which calls these make knows the compiler; see own_call_is_added.
 
+#include <kin/detail/export.hpp>
 #include <kin/detail/exposed.hpp>
 #include <kin/detail/hosted_calls.hpp>
 #include <kin/detail/make_hosted.hpp>
@@ -93,13 +94,14 @@ concept IsReady = requires(const T& proxy) {
   []<typename E>(const Proxy<E>&) {}(proxy);
 } && !std::same_as<T, Proxy<typename T::element_type>>;
 
-/// What is exposed together with a ready type: how it is made, and its calls. use() is never run.
+/// What is exposed together with a ready type: how it is made, and its calls. use() is never run. What has none
+/// makes its calls in the library.
 template <typename P>
 struct Ready;
 
 template <typename P>
 void expose_ready() {
-  static_cast<void>(&Ready<P>::use);
+  if constexpr (requires { &Ready<P>::use; }) static_cast<void>(&Ready<P>::use);
   Ready<P>::expose_making();
   expose_type(type_number(typeid(typename P::element_type)));
 }
@@ -211,28 +213,8 @@ struct Ready<managed::Set<T>> {
 
 /// With attributes of the types that most have; of another type where both programs compile its use.
 template <>
-struct Ready<managed::NameSpace> {
-  static void expose_making() { detail::expose_making<NameSpaceStore>(); }
-  static void use(const managed::NameSpace& names) {
-    use_as<bool>(names);
-    use_as<int>(names);
-    use_as<long>(names);
-    use_as<double>(names);
-    use_as<std::string>(names);
-    static_cast<void>(names.contains(""));
-    names.erase("");
-    names.clear();
-    static_cast<void>(names.size());
-    static_cast<void>(names.names());
-    static_cast<void>(names.type_name(""));
-  }
-  template <typename T>
-  static void use_as(const managed::NameSpace& names) {
-    names.set("", T());
-    static_cast<void>(names.get<T>(""));
-    static_cast<void>(names.try_get<T>(""));
-    names.pop<T>("");
-  }
+struct KIN_EXPORT Ready<managed::NameSpace> {
+  static void expose_making();
 };
 
 template <typename T>
@@ -271,63 +253,28 @@ struct Ready<managed::JoinableQueue<T>> {
   }
 };
 
+KIN_EXPORT void expose_locks();
+KIN_EXPORT void expose_semaphores();
+
 template <std::derived_from<managed::Lock> P>
 struct Ready<P> {
-  static void expose_making() { detail::expose_making<LockStore, bool>(); }
-  static void use(const P& lock) {
-    lock.lock();
-    lock.unlock();
-    static_cast<void>(lock.locked());
-    static_cast<void>(lock.owner_died());
-  }
+  static void expose_making() { expose_locks(); }
 };
-
 template <std::derived_from<managed::Semaphore> P>
 struct Ready<P> {
-  static void expose_making() { detail::expose_making<SemaphoreStore, int, bool>(); }
-  static void use(const P& permits) {
-    permits.acquire();
-    permits.release();
-    static_cast<void>(permits.value());
-  }
+  static void expose_making() { expose_semaphores(); }
 };
-
 template <>
-struct Ready<managed::Event> {
-  static void expose_making() { detail::expose_making<EventStore>(); }
-  static void use(const managed::Event& event) {
-    event.set();
-    event.clear();
-    event.wait();
-    static_cast<void>(event.is_set());
-  }
+struct KIN_EXPORT Ready<managed::Event> {
+  static void expose_making();
 };
-
 template <>
-struct Ready<managed::Barrier> {
-  static void expose_making() { detail::expose_making<BarrierStore, int>(); }
-  static void use(const managed::Barrier& barrier) {
-    static_cast<void>(barrier.wait());
-    barrier.abort();
-    barrier.reset();
-    static_cast<void>(barrier.parties());
-    static_cast<void>(barrier.n_waiting());
-    static_cast<void>(barrier.broken());
-  }
+struct KIN_EXPORT Ready<managed::Barrier> {
+  static void expose_making();
 };
-
 template <>
-struct Ready<managed::Condition> {
-  static void expose_making() {
-    expose_ready<managed::RLock>();
-    detail::expose_making<ConditionStore>();
-  }
-  static void use(const managed::Condition& condition) {
-    condition.lock();
-    condition.wait();
-    condition.notify(1);
-    condition.unlock();
-  }
+struct KIN_EXPORT Ready<managed::Condition> {
+  static void expose_making();
 };
 
 }  // namespace kin::detail

@@ -120,7 +120,7 @@ class Attribute;
 /// Throws: as Proxy; std::out_of_range for a name that is not there; kin::Error for a value that is of another
 /// type, with the names of both.
 /// Python: manager.Namespace().
-class NameSpace : public Proxy<detail::NameSpaceStore> {
+class KIN_EXPORT NameSpace : public Proxy<detail::NameSpaceStore> {
   using Store = detail::NameSpaceStore;
 
  public:
@@ -164,9 +164,7 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
         std::forward<Arguments>(arguments)...);
   }
 
-  [[nodiscard]] bool contains(const std::string& name) const {
-    return this->own(detail::method<&Store::contains>, name);
-  }
+  [[nodiscard]] bool contains(const std::string& name) const;
   /// Takes it out.
   template <typename T>
   T pop(const std::string& name) const {
@@ -179,24 +177,16 @@ class NameSpace : public Proxy<detail::NameSpaceStore> {
         name);
   }
   /// Whether it was there.
-  bool erase(const std::string& name) const {
-    return this->own(detail::method<&Store::erase>, name);
-  }
-  void clear() const { this->own(detail::method<&Store::clear>); }
-  [[nodiscard]] std::size_t size() const { return this->own(detail::method<&Store::size>); }
+  bool erase(const std::string& name) const;
+  void clear() const;
+  [[nodiscard]] std::size_t size() const;
   [[nodiscard]] bool empty() const { return size() == 0; }
   /// In their order.
-  [[nodiscard]] std::vector<std::string> names() const {
-    return this->own(detail::method<&Store::names>);
-  }
+  [[nodiscard]] std::vector<std::string> names() const;
   /// As it is written in a program: std::string.
-  [[nodiscard]] std::string type_name(const std::string& name) const {
-    return this->own(detail::method<&Store::type_name>, name);
-  }
+  [[nodiscard]] std::string type_name(const std::string& name) const;
 
-  friend std::ostream& operator<<(std::ostream& out, const NameSpace& names) {
-    return out << names.own(detail::method<&Store::text>);
-  }
+  KIN_EXPORT friend std::ostream& operator<<(std::ostream& out, const NameSpace& names);
 
  private:
   // By its type alone: so it is the same call wherever it is made.
@@ -229,9 +219,7 @@ class Attribute {
     names_.set(name_, std::forward<T>(value));
     return *this;
   }
-  friend std::ostream& operator<<(std::ostream& out, const Attribute& attribute) {
-    return out << attribute.names_.call(&detail::NameSpaceStore::text_of, attribute.name_);
-  }
+  KIN_EXPORT friend std::ostream& operator<<(std::ostream& out, const Attribute& attribute);
 
  private:
   friend class NameSpace;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/deadline.hpp>
+#include <kin/detail/export.hpp>
 #include <kin/detail/managed_contents.hpp>
 #include <kin/detail/pool_store.hpp>
 #include <kin/error.hpp>
@@ -133,7 +135,7 @@ class Results : public Proxy<detail::ResultsStore<R>> {
 /// If a process dies: as kin::Pool. When the server dies, so do the workers.
 /// Throws: as Proxy, and what kin::Pool throws.
 /// Python: manager.Pool().
-class Pool : public Proxy<detail::PoolStore> {
+class KIN_EXPORT Pool : public Proxy<detail::PoolStore> {
   using Store = detail::PoolStore;
   using Base = Proxy<Store>;
   template <typename F, typename... As>
@@ -237,20 +239,19 @@ class Pool : public Proxy<detail::PoolStore> {
   }
 
   /// No more tasks; those that were given are done.
-  void close() const { this->own(detail::method<&Store::close>); }
+  void close() const;
   /// Nothing more is done. What is pending or runs ends with CancelledError.
-  void terminate() const { this->own(detail::method<&Store::terminate>); }
+  void terminate() const;
   /// Waits until all workers have ended. std::logic_error before close() or terminate().
-  void join() const { static_cast<void>(wait<detail::JoinPool>(detail::Deadline::never())); }
+  void join() const { static_cast<void>(join_until(detail::Deadline::never())); }
   template <typename Rep, typename Period>
   [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> limit) const {
-    return wait<detail::JoinPool>(detail::Deadline::after(limit));
+    return join_until(detail::Deadline::after(limit));
   }
-  [[nodiscard]] std::vector<pid_t> worker_pids() const {
-    return this->own(detail::method<&Store::worker_pids>);
-  }
+  [[nodiscard]] std::vector<pid_t> worker_pids() const;
 
  private:
+  [[nodiscard]] bool join_until(detail::Deadline deadline) const;
   template <typename Start, typename Options, typename F, typename R>
   auto start(Options options, const F& function, R& items) const {
     return Base::apply(detail::within<Start, std::decay_t<const F&>>(function),

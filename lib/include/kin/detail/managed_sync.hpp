@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/deadline.hpp>
+#include <kin/detail/export.hpp>
 #include <kin/detail/sync_stores.hpp>
-#include <kin/error.hpp>
+#include <kin/proxy.hpp>
 #include <kin/sync.hpp>
 
 #include <chrono>
 #include <concepts>
-#include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <stdexcept>
 #include <utility>
 
 namespace kin::managed {
@@ -26,7 +25,7 @@ namespace kin::managed {
 /// Throws: as Proxy, but not from unlock() when the server died; std::logic_error from unlock() when nobody
 /// holds it.
 /// Python: manager.Lock().
-class Lock : public Proxy<detail::LockStore> {
+class KIN_EXPORT Lock : public Proxy<detail::LockStore> {
  public:
   Lock() noexcept = default;
   explicit Lock(Proxy<detail::LockStore> proxy) : Proxy<detail::LockStore>(std::move(proxy)) {}
@@ -42,30 +41,15 @@ class Lock : public Proxy<detail::LockStore> {
     return lock_until(detail::Deadline::at(moment));
   }
   /// Nothing where the server died: guards unlock in their destructors, and the next call tells of it.
-  void unlock() const {
-    try {
-      static_cast<void>(
-          wait<detail::ReleaseLock>(detail::Deadline::never(), detail::calling_thread()));
-    } catch (const ManagerDied& error) {
-      static_cast<void>(error);
-    }
-  }
-  [[nodiscard]] bool locked() const {
-    return this->own(detail::method<&detail::LockStore::is_locked>);
-  }
+  void unlock() const;
+  [[nodiscard]] bool locked() const;
   /// Of the holder: whether the one before it died with the lock.
-  [[nodiscard]] bool owner_died() const {
-    return this->own(detail::method<&detail::LockStore::owner_died>);
-  }
+  [[nodiscard]] bool owner_died() const;
 
  private:
   friend class Condition;
-  [[nodiscard]] bool lock_until(detail::Deadline deadline) const {
-    return wait<detail::TakeLock>(deadline, detail::calling_thread());
-  }
-  void lock_again() const {
-    static_cast<void>(wait<detail::LockAgain>(detail::Deadline::never(), detail::calling_thread()));
-  }
+  [[nodiscard]] bool lock_until(detail::Deadline deadline) const;
+  void lock_again() const;
 };
 
 /// One that the thread which holds it may lock again, and nobody else may unlock.
@@ -81,7 +65,7 @@ class RLock : public Lock {
 /// If a process dies: what it holds stays taken, of a BoundedSemaphore it is free again within half a second.
 /// Throws: as Proxy; std::logic_error when a bounded one is released more often than acquired.
 /// Python: manager.Semaphore(), manager.BoundedSemaphore().
-class Semaphore : public Proxy<detail::SemaphoreStore> {
+class KIN_EXPORT Semaphore : public Proxy<detail::SemaphoreStore> {
  public:
   Semaphore() noexcept = default;
   explicit Semaphore(Proxy<detail::SemaphoreStore> proxy)
@@ -97,12 +81,8 @@ class Semaphore : public Proxy<detail::SemaphoreStore> {
   [[nodiscard]] bool try_acquire_until(std::chrono::time_point<Clock, Duration> moment) const {
     return acquire_until(detail::Deadline::at(moment));
   }
-  void release(int permits = 1) const {
-    static_cast<void>(wait<detail::ReleasePermits>(detail::Deadline::never(), permits));
-  }
-  [[nodiscard]] int value() const {
-    return this->own(detail::method<&detail::SemaphoreStore::value>);
-  }
+  void release(int permits = 1) const;
+  [[nodiscard]] int value() const;
 
   /// The same under the names that std::scoped_lock and std::unique_lock ask for.
   void lock() const { acquire(); }
@@ -116,18 +96,10 @@ class Semaphore : public Proxy<detail::SemaphoreStore> {
     return try_acquire_until(moment);
   }
   /// Nothing where the server died, as of a Lock.
-  void unlock() const {
-    try {
-      release();
-    } catch (const ManagerDied& error) {
-      static_cast<void>(error);
-    }
-  }
+  void unlock() const;
 
  private:
-  [[nodiscard]] bool acquire_until(detail::Deadline deadline) const {
-    return wait<detail::TakePermit>(deadline);
-  }
+  [[nodiscard]] bool acquire_until(detail::Deadline deadline) const;
 };
 
 class BoundedSemaphore : public Semaphore {
@@ -138,24 +110,23 @@ class BoundedSemaphore : public Semaphore {
 
 /// A flag that clients wait for.
 /// Python: manager.Event().
-class Event : public Proxy<detail::EventStore> {
+class KIN_EXPORT Event : public Proxy<detail::EventStore> {
  public:
   Event() noexcept = default;
   explicit Event(Proxy<detail::EventStore> proxy) : Proxy<detail::EventStore>(std::move(proxy)) {}
 
-  [[nodiscard]] bool is_set() const {
-    return this->own(detail::method<&detail::EventStore::is_set>);
-  }
-  void set() const { this->own(detail::method<&detail::EventStore::set>); }
-  void clear() const { this->own(detail::method<&detail::EventStore::clear>); }
-  void wait() const {
-    static_cast<void>(Proxy::wait<detail::AwaitEvent>(detail::Deadline::never()));
-  }
+  [[nodiscard]] bool is_set() const;
+  void set() const;
+  void clear() const;
+  void wait() const { static_cast<void>(wait_until(detail::Deadline::never())); }
   /// False when the time is up.
   template <typename Rep, typename Period>
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-    return Proxy::template wait<detail::AwaitEvent>(detail::Deadline::after(limit));
+    return wait_until(detail::Deadline::after(limit));
   }
+
+ private:
+  [[nodiscard]] bool wait_until(detail::Deadline deadline) const;
 };
 
 /// Where a number of clients wait for one another, again and again.
@@ -167,7 +138,7 @@ class Event : public Proxy<detail::EventStore> {
 /// Throws: as Proxy; BrokenBarrierError from wait() when the barrier is broken, and from wait_for() when its
 /// time is up, which breaks it.
 /// Python: manager.Barrier().
-class Barrier : public Proxy<detail::BarrierStore> {
+class KIN_EXPORT Barrier : public Proxy<detail::BarrierStore> {
  public:
   Barrier() noexcept = default;
   explicit Barrier(Proxy<detail::BarrierStore> proxy, BarrierOptions options = {})
@@ -182,18 +153,12 @@ class Barrier : public Proxy<detail::BarrierStore> {
     return wait_until(detail::Deadline::after(limit));
   }
   /// Breaks it: who waits, and who comes, gets BrokenBarrierError.
-  void abort() const { this->own(detail::method<&detail::BarrierStore::abort>); }
+  void abort() const;
   /// As new. Who waits gets BrokenBarrierError.
-  void reset() const { this->own(detail::method<&detail::BarrierStore::reset>); }
-  [[nodiscard]] int parties() const {
-    return this->own(detail::method<&detail::BarrierStore::parties>);
-  }
-  [[nodiscard]] int n_waiting() const {
-    return this->own(detail::method<&detail::BarrierStore::n_waiting>);
-  }
-  [[nodiscard]] bool broken() const {
-    return this->own(detail::method<&detail::BarrierStore::broken>);
-  }
+  void reset() const;
+  [[nodiscard]] int parties() const;
+  [[nodiscard]] int n_waiting() const;
+  [[nodiscard]] bool broken() const;
 
  private:
   friend class boost::serialization::access;
@@ -202,15 +167,7 @@ class Barrier : public Proxy<detail::BarrierStore> {
     archive& static_cast<Proxy<detail::BarrierStore>&>(*this);
     archive& timeout_;
   }
-  int wait_until(detail::Deadline deadline) const {
-    const auto arrival = Proxy::wait<detail::ArriveAtBarrier>(deadline, std::int64_t{0}, int{-1});
-    if (!arrival) {
-      // Where the server had not begun with it, it has not broken either.
-      abort();
-      throw BrokenBarrierError("the time to wait at the barrier is up");
-    }
-    return *arrival;
-  }
+  int wait_until(detail::Deadline deadline) const;
 
   std::int64_t timeout_ = std::chrono::nanoseconds::max().count();
 };
@@ -227,7 +184,7 @@ class Barrier : public Proxy<detail::BarrierStore> {
 /// behind its wait.
 /// Throws: as Proxy; std::logic_error when the lock is not held.
 /// Python: manager.Condition().
-class Condition : public Proxy<detail::ConditionStore> {
+class KIN_EXPORT Condition : public Proxy<detail::ConditionStore> {
  public:
   Condition() noexcept = default;
   Condition(Proxy<detail::ConditionStore> proxy, Lock lock)
@@ -257,11 +214,8 @@ class Condition : public Proxy<detail::ConditionStore> {
     return true;
   }
   void notify_one() const { notify(1); }
-  void notify(int count) const {
-    if (count < 0) throw std::invalid_argument("kin: notify() of fewer than none");
-    this->own(detail::method<&detail::ConditionStore::notify>, static_cast<std::size_t>(count));
-  }
-  void notify_all() const { this->own(detail::method<&detail::ConditionStore::notify>, SIZE_MAX); }
+  void notify(int count) const;
+  void notify_all() const;
 
  private:
   friend class boost::serialization::access;
@@ -271,20 +225,7 @@ class Condition : public Proxy<detail::ConditionStore> {
     archive& lock_;
   }
 
-  bool wait_until(detail::Deadline deadline) const {
-    const Proxy<detail::LockStore>& lock = lock_;
-    const Proxy<detail::ConditionStore>& self = *this;
-    bool was_notified = false;
-    try {
-      was_notified = Proxy::wait<detail::AwaitCondition>(
-          deadline, lock, self, detail::calling_thread(), std::uint64_t{0});
-    } catch (...) {
-      lock_.lock_again();
-      throw;
-    }
-    if (!was_notified) lock_.lock_again();
-    return was_notified;
-  }
+  bool wait_until(detail::Deadline deadline) const;
 
   Lock lock_;
 };

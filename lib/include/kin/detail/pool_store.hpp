@@ -218,9 +218,6 @@ struct TakeNext {
     if (!next.empty()) store.returned.push_front(std::move(next.front()));
   }
 };
-struct JoinPool {
-  bool operator()(PoolStore& store, std::uint64_t /*process*/) const { return store.join(); }
-};
 
 template <typename Store, typename... Arguments>
 [[nodiscard]] Handle host_here(Arguments&&... arguments) {
@@ -232,11 +229,6 @@ template <typename Store, typename... Arguments>
 
 [[nodiscard]] KIN_EXPORT Handle host_pool(managed::PoolOptions options, Initializer initializer);
 
-struct MakePool {
-  Proxy<PoolStore> operator()(HostRoot& /*root*/, managed::PoolOptions options) const {
-    return Proxy<PoolStore>(host_pool(std::move(options), nullptr));
-  }
-};
 struct MakePoolWith {
   template <typename F>
   Proxy<PoolStore> operator()(F& initializer, HostRoot& /*root*/,

@@ -13,9 +13,6 @@
 
 namespace kin::detail {
 
-/// This thread, for locks that belong to threads.
-[[nodiscard]] KIN_EXPORT std::int32_t calling_thread() noexcept;
-
 class ConditionStore;
 
 /// What a lock is in the server. The holder is a thread of a process; what dies is the process.
@@ -125,90 +122,6 @@ class KIN_EXPORT ConditionStore {
  private:
   std::map<std::uint64_t, bool> waiting_;  // by ticket: let go
   std::uint64_t last_ = 0;
-};
-
-/// Waiting for a store's `lock`, `acquire` …, as functions of a WaitingCall.
-struct TakeLock {
-  bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread) const noexcept {
-    return lock.lock(process, thread);
-  }
-};
-struct ReleaseLock {
-  bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread) const {
-    lock.unlock(process, thread);
-    return true;
-  }
-};
-struct LockAgain {
-  static constexpr bool in_any_case = true;
-  bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread) const noexcept {
-    return lock.lock_again(process, thread);
-  }
-};
-struct ReleasePermits {
-  bool operator()(SemaphoreStore& permits, std::uint64_t process, int count) const {
-    permits.release(process, count);
-    return true;
-  }
-};
-struct TakePermit {
-  bool operator()(SemaphoreStore& permits, std::uint64_t process) const {
-    return permits.acquire(process);
-  }
-  static void take_back(SemaphoreStore& permits, std::uint64_t process) {
-    permits.take_back(process);
-  }
-};
-struct AwaitEvent {
-  bool operator()(const EventStore& event, std::uint64_t /*process*/) const noexcept {
-    return event.is_set();
-  }
-};
-struct ArriveAtBarrier {
-  std::optional<int> operator()(BarrierStore& barrier, std::uint64_t /*process*/,
-                                std::int64_t& generation, int& arrival) const {
-    return barrier.wait(generation, arrival);
-  }
-  static void withdraw(BarrierStore& barrier, std::uint64_t /*process*/, std::int64_t generation,
-                       int arrival) noexcept {
-    barrier.leave(generation, arrival);
-  }
-};
-/// A wait, of the thread that holds the condition's lock. Who was let go waits on for the lock, beside it, and is
-/// answered when it has that: there is no moment in which it was notified and nobody knows.
-struct AwaitCondition {
-  bool operator()(ConditionStore& condition, std::uint64_t process, const Proxy<LockStore>& lock,
-                  const Proxy<ConditionStore>& /*same*/, std::int32_t thread,
-                  std::uint64_t& ticket) const {
-    // In the server: the lock itself is called, and who waits for it is let in.
-    if (ticket == 0) lock.call(&LockStore::let_go, process, thread);
-    return condition.wait(ticket);
-  }
-  static void withdraw(ConditionStore& condition, std::uint64_t /*process*/,
-                       const Proxy<LockStore>& /*lock*/, const Proxy<ConditionStore>& /*same*/,
-                       std::int32_t /*thread*/, std::uint64_t ticket) noexcept {
-    condition.leave(ticket);
-  }
-
-  struct Then {
-    using Object = LockStore;
-    static detail::Object& object(const Proxy<LockStore>& lock, const Proxy<ConditionStore>& /**/,
-                                  std::int32_t /*thread*/, std::uint64_t /*ticket*/) {
-      return ObjectOf()(lock);
-    }
-    bool operator()(LockStore& lock, std::uint64_t process, const Proxy<LockStore>& /*same*/,
-                    const Proxy<ConditionStore>& condition, std::int32_t thread,
-                    std::uint64_t /*ticket*/) const {
-      if (!lock.lock_again(process, thread)) return false;
-      lock.came_with(condition);
-      return true;
-    }
-    // It died before it had the lock.
-    static void withdraw(const Proxy<LockStore>& /*lock*/, const Proxy<ConditionStore>& condition,
-                         std::int32_t /*thread*/, std::uint64_t /*ticket*/) {
-      condition.call(&ConditionStore::notify, std::size_t{1});
-    }
-  };
 };
 
 }  // namespace kin::detail
