@@ -8,6 +8,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # for who sources this
 build_packages=(g++ meson ninja-build libboost1.81-dev libboost-serialization1.81-dev libssl-dev)
 
+# ccache, where it is there, also caches what is compiled with a precompiled header.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+
 say() { printf 'kin: %s\n' "$*" >&2; }
 
 # give_up_on_packages REASON PACKAGE...

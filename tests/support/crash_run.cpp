@@ -69,12 +69,13 @@ std::vector<std::size_t> even_order(std::size_t count) {
 
 std::chrono::duration<double> limit(const Scenario& scenario) {
   const bool everything = std::getenv("KIN_CRASH_FULL") != nullptr;
-  double seconds = scenario.budget.count() > 0 && !everything
-                       ? scenario.budget.count()
-                       : std::numeric_limits<double>::infinity();
-  if (const char* environment = std::getenv("KIN_CRASH_SECONDS"); environment != nullptr) {
-    seconds = std::min(seconds, std::atof(environment));
+  const char* share = std::getenv("KIN_CRASH_SHARE");
+  const char* most = std::getenv("KIN_CRASH_SECONDS");
+  double seconds = std::numeric_limits<double>::infinity();
+  if (scenario.budget.count() > 0 && !everything) {
+    seconds = scenario.budget.count() * (share != nullptr ? std::atof(share) : 1);
   }
+  if (most != nullptr) seconds = std::min(seconds, std::atof(most));
   return std::chrono::duration<double>(seconds);
 }
 
