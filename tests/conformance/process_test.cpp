@@ -224,7 +224,8 @@ TEST_SUITE("process") {
     // Fewer where the affinity is narrower.
     cpu_set_t some;
     CPU_ZERO(&some);
-    for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < std::min(2, kin::cpu_count()); ++i) {
+    for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < std::min(2, kin::cpu_count());
+         ++i) {
       if (!CPU_ISSET(i, &allowed)) continue;
       CPU_SET(i, &some);
       CHECK(outcome([&some] {
