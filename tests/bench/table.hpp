@@ -32,9 +32,9 @@ class Table {
   void note(std::string line) { notes_.push_back(std::move(line)); }
   void add(Row row) { rows_.push_back(std::move(row)); }
 
-  /// Prints it all. Figures that fall short are no failure of the program: they depend on what else
-  /// the machine does.
-  int print() const {
+  /// Prints it all. The exit status: a failure where a figure falls short, or could not be had; which may be what
+  /// else the machine does, so look at its load.
+  [[nodiscard]] int print() const {
     std::printf("%s\n", title_.c_str());
     std::printf("  %-34s %20s  %-46s %9s  %9s\n", "figure", "measured", "peer", "ratio", "wanted");
     std::string short_ones;
@@ -44,7 +44,8 @@ class Table {
                   row.peer.c_str(),
                   row.ratio > 0 ? number(row.ratio_format, row.ratio).c_str() : "-",
                   wanted(row).c_str(), verdict.c_str());
-      if (verdict == "short") short_ones += (short_ones.empty() ? "" : ", ") + row.figure;
+      if (!verdict.empty() && verdict != "ok")
+        short_ones += (short_ones.empty() ? "" : ", ") + row.figure;
     }
     for (const std::string& line : notes_) std::printf("  %s\n", line.c_str());
     double load = 0;
@@ -54,7 +55,7 @@ class Table {
     }
     std::printf("  summary: %s\n",
                 short_ones.empty() ? "no figure falls short" : ("short: " + short_ones).c_str());
-    return EXIT_SUCCESS;
+    return short_ones.empty() ? EXIT_SUCCESS : EXIT_FAILURE;
   }
 
   static std::string number(const char* format, double value) {
