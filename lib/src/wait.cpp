@@ -220,6 +220,8 @@ std::vector<std::size_t> wait_any_until(std::span<const Waitable> things, Deadli
     found = wait.look() || wait.poll(milliseconds_for(deadline));
     if (!found) wait.look_around();
   }
+  // Again, so that whatever was ready before what was found is told of, too.
+  if (found) wait.look();
   return wait.ready();
 }
 
