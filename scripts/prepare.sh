@@ -70,8 +70,8 @@ configure() {
     grep -qxF -e "$option" "$known" || wanted+=("$option")
   done
   [ ${#wanted[@]} -gt 0 ] || return 0
-  # not `setup --reconfigure`: meson 1.0 forgets the compiler's arguments there; ninja does the rest
-  if ! meson configure "$directory" "${wanted[@]}" >"$log" 2>&1; then
+  # not `setup --reconfigure`: meson 1.0 forgets the compiler's arguments there
+  if ! { meson configure "$directory" "${wanted[@]}" && ninja -C "$directory" build.ninja; } >"$log" 2>&1; then
     cat "$log" >&2
     return 1
   fi
