@@ -55,7 +55,7 @@ void finalize(const kin::Queue<std::string>& queue, bool exits) {
   b.reset();
 
   // Nobody asks for the end of it. Static, so that it is no leak; volatile, so that it is not left out.
-  static const Finalizer* volatile c = nullptr;
+  [[maybe_unused]] static const Finalizer* volatile c = nullptr;
   c = new Finalizer(told, "c: never destroyed");
 
   // Lowest first, as what is registered last is called first.
