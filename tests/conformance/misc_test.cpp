@@ -7,6 +7,8 @@
 
 #include "trial.hpp"
 
+#include "support/sanitizer.hpp"
+
 #include <numeric>
 #include <ranges>
 
@@ -32,6 +34,6 @@ TEST_SUITE("misc") {
           }) == 0);
     struct stat about {};
     REQUIRE(::fstat(printed.get(), &about) == 0);
-    CHECK(about.st_size == 0);
+    if (support::counts_threads_right) CHECK(about.st_size == 0);
   }
 }

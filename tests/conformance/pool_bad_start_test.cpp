@@ -93,6 +93,10 @@ TEST_SUITE("pool_bad_start") {
       std::puts(support::cannot_fork_among_threads);
       return;
     }
+    if (!support::counts_threads_right) {
+      std::puts(support::counts_threads_wrong);
+      return;
+    }
     Logged logged;
     std::atomic<int> calls = 0;
     const auto count = [&](const auto& /*result*/) { ++calls; };

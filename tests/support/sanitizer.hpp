@@ -22,4 +22,10 @@ inline constexpr bool can_fork_among_threads = !is_address_sanitized;
 inline constexpr const char* cannot_fork_among_threads =
     "skipped: among threads, as a child may hang in the address sanitizer's allocator";
 
+/// The thread sanitizer has a thread of its own, which looks like one of the application's: so there are
+/// warnings of threads.
+inline constexpr bool counts_threads_right = !is_thread_sanitized;
+inline constexpr const char* counts_threads_wrong =
+    "skipped: the thread sanitizer's own thread is taken for the application's";
+
 }  // namespace support

@@ -8,6 +8,8 @@
 
 #include "frame.hpp"
 
+#include "support/sanitizer.hpp"
+
 #include <boost/serialization/access.hpp>
 #include <doctest/doctest.h>
 
@@ -305,8 +307,10 @@ TEST_SUITE("callable") {
   }
 
   TEST_CASE("numbers that are no addresses pass") {
-    for (const long number : {0L, 1L, -1L, 4096L, 65'535L, 65'536L, 1L << 40, 1L << 62})
+    for (const long number : {0L, 1L, -1L, 4096L, 65'535L, 65'536L, 1L << 40, 1L << 62}) {
+      if (support::is_thread_sanitized && number == 1L << 40) continue;  // there is its memory
       CHECK(refusal_of([number] { return number; }).empty());
+    }
     for (const double number : {0.0, 1.0, -1.0, 1e-300, 5e-324, 3.25e300})
       CHECK(refusal_of([number] { return number; }).empty());
     CHECK(refusal_of([a = 5, b = 20'000] { return a + b; }).empty());

@@ -256,8 +256,8 @@ LifeLine::LifeLine() {
 }
 
 void LifeLine::cut(UniqueFd& write_end) noexcept {
-  if (!write_end) return;
   family().life_line_ends.with([&](std::vector<int>& write_ends) {
+    if (!write_end) return;
     std::erase(write_ends, write_end.get());
     write_end.reset();
   });

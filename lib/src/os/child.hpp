@@ -84,11 +84,13 @@ struct LifeLine {
   UniqueFd write_end;
 
   LifeLine();
-  ~LifeLine() { cut(write_end); }
+  ~LifeLine() {
+    if (write_end) cut(write_end);
+  }
   LifeLine(const LifeLine&) = delete;
   LifeLine& operator=(const LifeLine&) = delete;
 
-  /// Closes a write end.
+  /// Closes a write end, if it is open; threads may do so at once.
   static void cut(UniqueFd& write_end) noexcept;
   /// In the child that is to die with the holders of the other end, which this child is none of: its
   /// fork handler closed that. The read end stays open as long as the process lives.
