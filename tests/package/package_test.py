@@ -88,7 +88,7 @@ def marked():
     for header in (ROOT / "lib/include/kin").rglob("*.hpp"):
         text = re.sub(r"//[^\n]*", "", header.read_text())
         names.update(re.findall(r"(?:class|struct) KIN_EXPORT (\w+)", text))
-        names.update(re.findall(r"(?<!class )(?<!struct )KIN_EXPORT [^;{(]*?(\w+)\(", text))
+        names.update(re.findall(r"(?<!class )(?<!struct )KIN_EXPORT [^;{(]*?(operator\W+|\w+)\(", text))
     return names
 
 
@@ -242,8 +242,10 @@ class Package(unittest.TestCase):
         names = [line.split(" ", 2)[2] for line in symbols]
         self.assertGreater(len(names), 100)
         tables = r"boost::archive::detail::archive_serializer_map<kin::detail::(In|Out)Archive>::"
-        allowed = "|".join(sorted(marked()))
-        allowed = rf"((typeinfo|typeinfo name|vtable) for )?kin::(detail::)?({allowed})\b"
+        allowed = "|".join(map(re.escape, sorted(marked())))
+        # nm says what a template returns, as host() of the manager, which the makers of locks call.
+        before = r"(typeinfo|typeinfo name|vtable) for |kin::Proxy<[\w:]+> "
+        allowed = rf"({before})?kin::((detail|managed)::)?({allowed})(?!\w)"
         self.assertEqual([name for name in names if not re.match(f"{tables}|{allowed}", name)], [])
 
     def test_headers(self):
