@@ -16,11 +16,11 @@ inline constexpr bool is_address_sanitized = false;
 #endif
 inline constexpr bool is_sanitized = is_thread_sanitized || is_address_sanitized;
 
-/// Of g++ 12 the address sanitizer does not hold its allocator's locks over a fork, as malloc does: a
-/// child that is forked while another thread allocates may hang in its first operator new.
-inline constexpr bool can_fork_among_threads = !is_address_sanitized;
+/// Of g++ 12 the sanitizers do not hold their allocator's locks over a fork, as malloc does: a child that
+/// is forked while another thread allocates may hang in its first operator new.
+inline constexpr bool can_fork_among_threads = !is_sanitized;
 inline constexpr const char* cannot_fork_among_threads =
-    "skipped: among threads, as a child may hang in the address sanitizer's allocator";
+    "skipped: among threads, as a child may hang in the sanitizer's allocator";
 
 /// The thread sanitizer has a thread of its own, which looks like one of the application's: so there are
 /// warnings of threads.
