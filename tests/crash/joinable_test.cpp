@@ -54,7 +54,8 @@ class Work {
   const Notes& notes() const { return *notes_; }
 
   void take() const {
-    notes_->pid_before = notes_->pid.exchange(getpid());
+    notes_->pid_before = notes_->pid.load();  // killed here: twice the same
+    notes_->pid = getpid();
     static_cast<void>(queue_->get());
     ++notes_->took;
   }
