@@ -8,6 +8,7 @@
 #include "outside/call_frame.hpp"
 #include "support/object_of.hpp"
 #include "support/outside_account.hpp"
+#include "support/sanitizer.hpp"
 #include "unit/outsider_path.hpp"
 #include "waiting/soft_limit.hpp"
 
@@ -357,6 +358,10 @@ TEST_SUITE("outside") {
   }
 
   TEST_CASE("other programs' calls leave half of the lines to the manager's family") {
+    if (support::is_thread_sanitized) {
+      std::puts("skipped: the thread sanitizer takes a minute for half a billion looks at lines");
+      return;
+    }
     const Frame frame;
     const kin::Manager manager;
     const auto number = manager.value<int>(7);

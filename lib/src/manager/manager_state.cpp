@@ -86,9 +86,11 @@ std::uint32_t take_line(ManagerState& manager, std::uint32_t most) {
       std::uint32_t before = index;
       manager.lines.compare_exchange_strong(before, index + LineBlock::size);
     }
-    Stamp nobody = 0;
+    // Looked at first, as those that are taken are other processors' too.
+    auto& owner = manager.line(index).owner;
+    Stamp nobody = owner.load();
     // If killed behind this: the server sees whose it was.
-    if (manager.line(index).owner.compare_exchange_strong(nobody, own)) return index;
+    if (nobody == 0 && owner.compare_exchange_strong(nobody, own)) return index;
   }
   throw std::bad_alloc();
 }
