@@ -73,18 +73,18 @@ inline std::string rouse(const Moment& moment) {
 
 /// What the processes of a round tell each other.
 struct Notes {
-  std::atomic<pid_t> pid;      // of the traced one
-  std::atomic<bool> got_it;    // it has the right message
+  std::atomic<bool> got_it;    // the traced one has the right message
   std::atomic<bool> got_junk;  // it has another
+  std::atomic<bool> sleeps;    // it has fallen asleep
   std::atomic<pid_t> other;    // of one that falls asleep after it
 
   void clear() {
-    pid = other = 0;
-    got_it = got_junk = false;
+    got_it = got_junk = sleeps = false;
+    other = 0;
   }
 };
 
-/// Waits, in another process, until a process sleeps.
+/// Waits until another process sleeps.
 inline void wait_until_asleep(const std::atomic<pid_t>& pid) {
   constexpr std::chrono::microseconds moment(300);
   for (int seen = 0; seen < 3; std::this_thread::sleep_for(moment)) {

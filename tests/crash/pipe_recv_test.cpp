@@ -219,11 +219,7 @@ TEST_SUITE("pipe recv") {
               notes->clear();
               pipe.prepare();
             },
-        .operation =
-            [&] {
-              notes->pid = getpid();
-              static_cast<void>(pipe.reader().recv());
-            },
+        .operation = [&] { static_cast<void>(pipe.reader().recv()); },
         .check = [&](const Moment& moment) -> std::string {
           // If the woken one did not take it, the other does, at the end of its slice at the latest.
           crash::end_slice(moment);
@@ -239,14 +235,15 @@ TEST_SUITE("pipe recv") {
         .sleeper =
             [&] {
               crash::sleep_lightly();
-              wait_until_asleep(notes->pid);
+              while (!notes->sleeps) std::this_thread::sleep_for(100us);
               notes->other = getpid();
               return std::to_string(pipe.reader().recv());
             },
-        .waker =
+        .waker = [&] { pipe.writer().send(2); },
+        .once_asleep =
             [&] {
+              notes->sleeps = true;
               wait_until_asleep(notes->other);
-              pipe.writer().send(2);
             },
         .blocks = true,
         .budget = 2s,

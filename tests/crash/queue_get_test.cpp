@@ -198,11 +198,7 @@ TEST_SUITE("queue get") {
               notes->clear();
               queue.emplace();
             },
-        .operation =
-            [&] {
-              notes->pid = getpid();
-              static_cast<void>(queue->get());
-            },
+        .operation = [&] { static_cast<void>(queue->get()); },
         .check = [&](const Moment& moment) -> std::string {
           // If the woken one did not take it, the other does, at the end of its slice at the latest.
           crash::end_slice(moment);
@@ -218,14 +214,15 @@ TEST_SUITE("queue get") {
         .sleeper =
             [&] {
               crash::sleep_lightly();
-              wait_until_asleep(notes->pid);
+              while (!notes->sleeps) std::this_thread::sleep_for(100us);
               notes->other = getpid();
               return std::to_string(queue->get());
             },
-        .waker =
+        .waker = [&] { queue->put(2); },
+        .once_asleep =
             [&] {
+              notes->sleeps = true;
               wait_until_asleep(notes->other);
-              queue->put(2);
             },
         .budget = 5s,
     });

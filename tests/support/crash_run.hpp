@@ -96,6 +96,10 @@ struct Scenario {
   /// anything is done about it, and so on.
   std::function<void()> waker = {};
 
+  /// Called in the test process when such an operation has fallen asleep, before the waker begins and
+  /// before its first kill point: for what has to be behind it.
+  std::function<void()> once_asleep = [] {};
+
   /// The operation runs at full speed until it has stored to a word (of 8 bytes, in shared memory) so
   /// often. Kill points are counted from there on, and only so many of them, or until something holds.
   struct Lead {

@@ -54,6 +54,7 @@ std::string Round::play() {
   scenario_.let_go();
   if (scenario_.waker) {
     fall_asleep(victim);
+    scenario_.once_asleep();
   }
   if (scenario_.waker && point_.step > 0) {
     begin_waker();
