@@ -7,6 +7,7 @@
 
 #include "bystander.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -60,6 +61,11 @@ std::string Belongings::difference_now() const {
   const std::string less =
       beyond(descriptors_, now.descriptors_) + beyond(children_, now.children_);
   return (more.empty() ? "" : "more:" + more) + (less.empty() ? "" : " less:" + less);
+}
+
+bool Belongings::include(std::string_view target) const {
+  return std::ranges::any_of(descriptors_,
+                             [&](const auto& one) { return one.second.starts_with(target); });
 }
 
 int open_descriptors() { return static_cast<int>(descriptors_now().size()); }

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include <sys/types.h>
 
@@ -20,6 +21,8 @@ class Belongings {
   Belongings();
   /// What this process has more and what it has less by now, in words; empty if nothing.
   [[nodiscard]] std::string difference_now() const;
+  /// Whether a descriptor of what begins so is among them.
+  [[nodiscard]] bool include(std::string_view target) const;
 
  private:
   std::map<int, std::string> descriptors_;  // with what they are of
