@@ -125,6 +125,7 @@ ONLY = {
 
 FORBIDDEN_NAMES = {"util", "utils", "common", "helper", "helpers", "types"}
 SPDX = "SPDX-License-Identifier: BSL-1.0"
+PAGE_WIDTH = 120
 SOURCES = {".cpp", ".hpp"}
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +219,13 @@ def includes_point_down(files):
 
 
 def formatted(files):
+    for page in pages_of(files):
+        is_code = False
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            is_code ^= line.startswith("```")
+            if len(line) > PAGE_WIDTH and not is_code and not line.startswith("|"):
+                yield f"{name_of(page)}:{number}: {len(line)} columns, and {PAGE_WIDTH} are the most beside tables and code"
+
     sources = [str(path) for path in files if path.suffix in SOURCES]
     if not sources:
         return
@@ -231,7 +239,6 @@ def formatted(files):
         names = {name: name_of(Path(name)) for name in sorted(lines)}
         yield from (f"{names[name]}: {lines[name]} lines" for name in names)
         yield "to format: clang-format-16 -i " + " ".join(names.values())
-
 
 
 def names_and_licenses(files):
