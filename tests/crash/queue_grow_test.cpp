@@ -8,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,6 +25,7 @@ using namespace std::chrono_literals;
 namespace {
 
 const std::string before = "before the commit";
+const std::string between = "before it, and the base is brought along";
 const std::string behind = "behind it";
 
 /// How many numbers the first ring of a queue holds.
@@ -138,6 +140,37 @@ TEST_SUITE("queue growth") {
     scenario.recovery = scenario.operation;
     scenario.budget = 4s;
     crash::prove(scenario);
+    fresh.forget();
+    CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("a put finds that the ring began long ago") {
+    constexpr std::uint32_t long_ago = std::uint32_t{1} << 29;
+    const crash::Balance balance;
+    Fresh<int> fresh;
+    const auto since_base = [&] {
+      const kin::detail::ByteChannel& channel = crash::channel_of(fresh.queue());
+      const std::uint32_t at = kin::detail::Cursor(channel.tail.load()).position();
+      return at - channel.tail_segment.load()->base.load();
+    };
+    crash::prove({
+        .name = "put that brings a ring's base along",
+        .prepare =
+            [&] {
+              fresh.prepare(numbers(first_ring));
+              fresh.take(first_ring - 2);
+              // As if 4 GiB more had been through it.
+              crash::channel_of(fresh.queue()).tail_segment.load()->base -= long_ago;
+            },
+        .operation = [&] { fresh.queue().put(-1); },
+        .check = [&](const Moment& moment) -> std::string {
+          const bool was_brought = since_base() < long_ago;
+          require(was_brought || !moment.completed, "put() returned, and the base is where it was");
+          const std::string outcome = fresh.outcome_of_put(moment, -1);
+          return outcome == before && was_brought ? between : outcome;
+        },
+        .expected = {before, between, behind},
+    });
     fresh.forget();
     CHECK_NOTHROW(balance.require_unchanged());
   }
