@@ -6,6 +6,7 @@
 #include "memory/wait_table.hpp"
 #include "support/crash_run.hpp"
 #include "support/object_of.hpp"
+#include "support/sweep.hpp"
 
 #include <kin/queue.hpp>
 
@@ -23,12 +24,7 @@
 
 namespace crash {
 
-/// Sweeps every process of the family that was killed and reaped, as its parent would.
-inline void sweep_the_dead() {
-  const std::uint32_t used = kin::detail::arena().processes->slots_used.load();
-  // It looks at eight slots at a time, and goes round.
-  for (std::uint32_t looked = 0; looked < used + 8; looked += 8) kin::detail::sweep_some();
-}
+using support::sweep_the_dead;
 
 /// How many messages were ever put, and taken, by the commit words.
 template <typename T>

@@ -8,7 +8,7 @@
 // than there were. What a call returns is checked; what it throws is counted by what it is.
 
 #include "hunt.hpp"
-#include "memory/process_table.hpp"
+#include "support/sweep.hpp"
 
 #include <kin/pool.hpp>
 
@@ -375,17 +375,11 @@ void print(const Totals& all, const soak::Holdings& before, const soak::Holdings
       before.cells, now.descriptors);
 }
 
-// What a killed worker held.
-void sweep_the_dead() {
-  const std::uint32_t used = kin::detail::arena().processes->slots_used.load();
-  for (std::uint32_t looked = 0; looked < used + 8; looked += 8) kin::detail::sweep_some();
-}
-
-// Those of a killed nursery die a moment later.
+// What killed workers held is swept; those of a killed nursery die a moment later.
 soak::Holdings holdings_at_rest(const std::optional<soak::Holdings>& before) {
   const auto patience = Clock::now() + 5s;
   while (true) {
-    sweep_the_dead();
+    support::sweep_the_dead();
     const soak::Holdings now = soak::Holdings::now();
     if (!before || now.cells == before->cells || Clock::now() > patience) return now;
     std::this_thread::sleep_for(1ms);

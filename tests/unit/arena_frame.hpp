@@ -5,6 +5,7 @@
 
 #include "channel/byte_channel.hpp"
 #include "memory/heap.hpp"
+#include "support/sweep.hpp"
 
 #include <memory>
 #include <vector>
@@ -32,6 +33,8 @@ class ArenaFrame : Frame {
       return true;
     }();
     static_cast<void>(has_grown);
+    // What cases before this one left to be swept would go during this one.
+    support::sweep_the_dead();
     return kin::detail::Heap::statistics();
   }
   kin::detail::Heap::Statistics before_ = statistics_then();
