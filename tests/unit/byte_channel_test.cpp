@@ -5,6 +5,7 @@
 
 #include "channel/byte_channel.hpp"
 
+#include "arena_frame.hpp"
 #include "channel/writer.hpp"
 #include "frame.hpp"
 #include "quiet_line.hpp"
@@ -121,31 +122,15 @@ bool traffic(Pipe& pipe, int rounds, std::size_t longest, std::size_t most, unsi
   return pipe.get_all();
 }
 
-// The frame of a case that gives back all that it takes.
-class ChannelFrame : unit::Frame {
+class ChannelFrame : unit::ArenaFrame {
  public:
-  ChannelFrame() = default;
-  ChannelFrame(const ChannelFrame&) = delete;
-  ChannelFrame& operator=(const ChannelFrame&) = delete;
-  ~ChannelFrame() {
-    const auto now = Heap::statistics();
-    CHECK(now.cells == before_.cells);
-    CHECK(now.cell_bytes == before_.cell_bytes);
-  }
   [[nodiscard]] static std::size_t chunks() { return Heap::statistics().chunks; }
   [[nodiscard]] long more_cells() const {
-    return static_cast<long>(Heap::statistics().cells) - static_cast<long>(before_.cells);
+    return static_cast<long>(Heap::statistics().cells) - static_cast<long>(cells_before_);
   }
 
  private:
-  static Heap::Statistics statistics_then() {
-    // This process's list of claims grows, and stays as long as it was.
-    std::vector<std::unique_ptr<Pipe>> most(200);
-    for (auto& one : most) one = std::make_unique<Pipe>();
-    most.clear();
-    return Heap::statistics();
-  }
-  Heap::Statistics before_ = statistics_then();
+  std::size_t cells_before_ = Heap::statistics().cells;
 };
 
 bool put_text(const ByteChannel& channel, const std::string& text,
