@@ -33,8 +33,9 @@ class ArenaFrame : Frame {
       return true;
     }();
     static_cast<void>(has_grown);
-    // What cases before this one left to be swept would go during this one.
-    support::sweep_the_dead();
+    // What cases before this one left to be swept would go during this one. Zombies are looked for
+    // every eighth time round.
+    for (int round = 0; round < 8; ++round) support::sweep_the_dead();
     return kin::detail::Heap::statistics();
   }
   kin::detail::Heap::Statistics before_ = statistics_then();

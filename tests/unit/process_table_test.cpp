@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -125,6 +126,20 @@ TEST_SUITE("process_table") {
     const auto settled = used();
     for (int i = 0; i < 100; ++i) Idle().kill();
     CHECK(used() <= settled + 8);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "zombies that nobody reaps are swept, whichever slots they have") {
+    const auto used = [] { return arena().processes->slots_used.load(); };
+    std::deque<Idle> zombies(16);
+    while (used() % 16 != 0) zombies.emplace_back();
+    for (const Idle& zombie : zombies) {
+      ::kill(zombie.pid(), SIGKILL);
+      CHECK(unit::eventually([&] { return kin::detail::is_gone(zombie.stamp()); }));
+    }
+    for (std::uint32_t i = 0; i < 8 * used(); ++i) kin::detail::sweep_some();
+    for (const Idle& zombie : zombies) {
+      CHECK(kin::detail::was_swept_while_destroying(zombie.stamp()));
+    }
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "a name is kept as far as it fits, and goes with its slot") {

@@ -305,19 +305,20 @@ bool sweep_if_gone(Stamp stamp) {
 }
 
 void sweep_some() {
-  constexpr std::size_t at_a_time = 8;
+  constexpr std::uint32_t at_a_time = 8;
   ProcessTable& all = table();
   const std::uint32_t first = all.next_check.fetch_add(at_a_time);
   const std::uint32_t used = all.slots_used.load();
-  for (std::size_t i = 0; i < std::min<std::size_t>(at_a_time, used); ++i) {
-    const std::size_t at = (first + i) % used;
+  for (std::uint32_t look = first; look != first + std::min(at_a_time, used); ++look) {
+    const std::size_t at = look % used;
     const std::uint64_t life = all.slots[at].life.load();
     const Stamp stamp = make_stamp(generation_in(life), at);
     if (state_in(life) != State::live) continue;
-    // The cheap question most of the time, whether there is such a process. A number may be used again,
-    // so now and then the whole one.
+    // The cheap question most of the time, whether there is such a process. There is where nobody
+    // reaps it, or its number is used again: so every eighth time round the whole question.
     const bool looks_gone = ::getpgid(pid_in(life)) == -1 && errno == ESRCH;
-    if (!looks_gone && (first % 64 != 0 || !is_gone(stamp))) continue;
+    const bool is_thorough = look / used % 8 == 0;
+    if (!looks_gone && !(is_thorough && is_gone(stamp))) continue;
     const SweepGuard guard(std::try_to_lock);
     if (guard.holds()) sweep_with(guard, stamp);
   }

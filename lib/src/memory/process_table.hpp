@@ -108,9 +108,9 @@ void cancel_slot(Stamp reserved) noexcept;
 
 /// Whether the process that `stamp` names is gone, by the kernel's word. A zombie is gone.
 bool is_gone(Stamp stamp);
-/// The pid that belongs to the stamp, 0 when it was swept.
+/// The pid that belongs to the stamp, 0 when another process has its slot by now.
 pid_t pid_of(Stamp stamp) noexcept;
-/// Its name as far as it fits, empty when it was swept.
+/// Its name as far as it fits, empty when another process has its slot by now.
 std::string name_of(Stamp stamp);
 void set_process_name(Stamp stamp, std::string_view name) noexcept;
 
@@ -124,8 +124,9 @@ void leave_exit_code(int code) noexcept;
 void sweep(Stamp stamp);
 /// Sweeps it if it is gone; tells whether it is.
 bool sweep_if_gone(Stamp stamp);
-/// Sweeps a few slots whose processes no longer exist: orphans, that no parent reaps. Part of every
-/// fork, so it waits for nobody: where another process is sweeping, or was stopped in it, it does not.
+/// Sweeps a few slots whose processes no longer exist: orphans, that no parent reaps; in the long
+/// run zombies too. Part of every fork, so it waits for nobody: where another process is sweeping,
+/// or was stopped in it, it does not.
 void sweep_some();
 
 /// Whether the sweep of that process has come so far that what it kept alive may be gone. With the sweep
