@@ -237,6 +237,36 @@ TEST_SUITE("object") {
     }));
   }
 
+  TEST_CASE_FIXTURE(ObjectFrame, "and those of a grandchild that is born when the object is left") {
+    const crash::SharedPage<std::atomic<int>> state;
+    std::optional<Handle> handle = make_thing();
+    const int before = objects();
+    unit::Relative child([&] {
+      *state = 1;
+      unit::eventually([&] { return *state == 2; });
+      if (::fork() == 0) {
+        *state = 3;
+        unit::eventually([&] { return *state == 4; });
+        *state = number_in(*handle).load();
+        ::_exit(0);
+      }
+      return "born";
+    });
+    CHECK(unit::eventually([&] { return *state == 1; }));
+    handle.reset();
+    CHECK(objects() == before);
+    *state = 2;
+    CHECK(child.answer() == "born");
+    CHECK(unit::eventually([&] { return *state == 3; }));
+    CHECK(objects() == before);
+    *state = 4;
+    CHECK(unit::eventually([&] { return *state == 42; }));
+    CHECK(unit::eventually([&] {
+      unit::answer_of([] { return ""; });
+      return objects() == 0;
+    }));
+  }
+
   TEST_CASE_FIXTURE(ObjectFrame,
                     "who was born before the object, or after its end, is not waited for") {
     Follower older([](int) {});

@@ -85,8 +85,25 @@ UniqueFd open_process(pid_t pid) noexcept {
   return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
 
-// Finds a free slot and makes it `state`; 0 when there is none.
-Stamp take_slot(pid_t pid, State state, std::uint64_t birth) noexcept {
+// Whom it descends from, written before its birth is. If killed in between there is no child.
+void note_ancestors(ProcessSlot& child, const ProcessSlot& parent) noexcept {
+  std::uint64_t next = parent.birth.load();
+  for (std::size_t i = 0; i < ProcessSlot::most_ancestors; ++i) {
+    child.ancestors[i].store(next);
+    next = parent.ancestors[i].load();
+  }
+  const std::uint64_t first = parent.first_ancestor.load();
+  child.first_ancestor.store(first != 0 ? first : next);
+}
+
+void note_no_ancestors(ProcessSlot& one) noexcept {
+  for (auto& birth : one.ancestors) birth.store(0);
+  one.first_ancestor.store(0);
+}
+
+// Finds a free slot and makes it `state`; 0 when there is none. `parent` is null for the first of the
+// family, and for who does not know.
+Stamp take_slot(pid_t pid, State state, std::uint64_t birth, const ProcessSlot* parent) noexcept {
   ProcessTable& all = table();
   for (std::size_t at = 0; at < ProcessTable::most; ++at) {
     // Before the slot is taken, so that whoever looks for heirs looks here too.
@@ -98,8 +115,13 @@ Stamp take_slot(pid_t pid, State state, std::uint64_t birth) noexcept {
     std::uint64_t life = one.life.load();
     if (state_in(life) != State::free) continue;
     const std::uint64_t generation = (generation_in(life) + 1) & 0xffffffff;
-    // If killed behind this: a life without a birth counts as the heir of everything.
+    // If killed behind this, before the birth is stored: nobody was born.
     if (!one.life.compare_exchange_strong(life, life_word(generation, pid, state))) continue;
+    if (parent != nullptr) {
+      note_ancestors(one, *parent);
+    } else {
+      note_no_ancestors(one);
+    }
     one.exit_code.store(ProcessSlot::no_exit_code);
     one.start_time.store(0);
     one.name[0].store('\0');
@@ -139,7 +161,7 @@ Stamp this_process() {
   const std::scoped_lock lock(first_use());
   if (own_stamp.load() == 0) {
     sweep_some();
-    const Stamp stamp = take_slot(::getpid(), State::live, all.births.fetch_add(1) + 1);
+    const Stamp stamp = take_slot(::getpid(), State::live, all.births.fetch_add(1) + 1, nullptr);
     if (stamp == 0) throw SystemError("kin: no free process slot", EAGAIN);
     settle_in(stamp);
   }
@@ -150,7 +172,7 @@ Stamp reserve_slot() noexcept {
   const Stamp own = this_process_or_none();
   if (own == 0) return 0;  // it is refused, and so its children are; or all slots are taken
   return take_slot(static_cast<pid_t>(slot_of(own)), State::reserved,
-                   table().births.fetch_add(1) + 1);
+                   table().births.fetch_add(1) + 1, &slot(own));
 }
 
 void adopt_slot(Stamp reserved) noexcept {
@@ -335,13 +357,29 @@ bool was_swept(Stamp stamp, const SweepGuard& /*guard*/) noexcept {
   return was_swept_while_destroying(stamp);
 }
 
+namespace {
+
+// Whether that process may have a handle of an object that was made and released then: it, or one that
+// it descends from, was born in between.
+bool is_heir(const ProcessSlot& one, std::uint64_t made, std::uint64_t released) {
+  const auto inherits = [&](std::uint64_t birth) { return made < birth && birth <= released; };
+  const std::uint64_t birth = one.birth.load();
+  if (birth == never_born) return false;
+  if (birth == 0 || inherits(birth)) return true;
+  const auto is_so = [&](const auto& ancestor) { return inherits(ancestor.load()); };
+  if (std::ranges::any_of(one.ancestors, is_so)) return true;
+  // Of those between the first and the last of these nothing is known.
+  const std::uint64_t first = one.first_ancestor.load();
+  return first != 0 && made < one.ancestors.back().load() && first <= released;
+}
+
+}  // namespace
+
 bool heir_lives(std::uint64_t made, std::uint64_t released) {
   if (made == released) return false;  // nobody was born meanwhile
   const std::span slots(table().slots.data(), table().slots_used.load());
   return std::ranges::any_of(slots, [&](const ProcessSlot& one) {
-    if (state_in(one.life.load()) == State::free) return false;
-    const std::uint64_t birth = one.birth.load();
-    return birth == 0 || (made < birth && birth <= released);
+    return state_in(one.life.load()) != State::free && is_heir(one, made, released);
   });
 }
 

@@ -57,12 +57,17 @@ struct ProcessSlot {
   enum class State : std::uint64_t { free = 0, reserved = 1, live = 2 };
   static constexpr int no_exit_code = -1000;
   static constexpr std::size_t name_size = 64;
+  static constexpr std::size_t most_ancestors = 7;
 
   // {generation : 32, pid, or the reserver's slot : 30, state : 2}. A process comes and goes by one store.
   std::atomic<std::uint64_t> life;
   // When it was born, in births of the family; given by the parent before it forks, so that whoever
   // may have inherited a handle counts as alive from before the fork on.
   std::atomic<std::uint64_t> birth;
+  // The same of the processes it descends from, the nearest first, 0 behind the last: it has the
+  // handles that these inherited. Of those before the ones that have a place here only the first.
+  std::array<std::atomic<std::uint64_t>, most_ancestors> ancestors;
+  std::atomic<std::uint64_t> first_ancestor;
   std::atomic<std::uint64_t> start_time;  // as in /proc/PID/stat; tells a pid used again
   std::atomic<std::int32_t> exit_code;    // left before the end, for who can't ask the kernel
   std::array<std::atomic<char>, name_size> name;
