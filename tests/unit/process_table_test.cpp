@@ -23,6 +23,7 @@
 #include <vector>
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +105,19 @@ TEST_SUITE("process_table") {
     CHECK_FALSE(kin::detail::is_gone(child.stamp()));
     child.kill();
     kin::detail::sweep(child.stamp());
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame,
+                    "a process lives, too, where no descriptor is left to read of it") {
+    const Stamp own = kin::detail::this_process();
+    CHECK(unit::answer_of([&] {
+            const int next = ::dup(STDIN_FILENO);
+            ::close(next);
+            // One, for the first question.
+            const rlimit one_more{static_cast<rlim_t>(next) + 1, static_cast<rlim_t>(next) + 1};
+            if (::setrlimit(RLIMIT_NOFILE, &one_more) != 0) return "not limited";
+            return kin::detail::is_gone(own) ? "gone" : "lives";
+          }) == "lives");
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "slots are used again, stamps never") {

@@ -208,8 +208,10 @@ bool is_gone(Stamp stamp) {
   const UniqueFd process = open_process(pid);
   // ESRCH: no such process. EINVAL, ENOENT: the number is a thread's of another one by now.
   if (!process) return errno == ESRCH || errno == EINVAL || errno == ENOENT;
+  // What can't be read proves nothing: there may be no descriptor left, or no /proc here.
   const std::uint64_t born = slot(stamp).start_time.load();
-  if (born != 0 && start_time_of(pid) != born) return true;
+  const std::uint64_t there = born == 0 ? 0 : start_time_of(pid);
+  if (there != 0 && there != born) return true;
   // Readable when the process is a zombie without other threads, or was reaped.
   pollfd about{process.get(), POLLIN, 0};
   return ::poll(&about, 1, 0) > 0;
