@@ -59,7 +59,8 @@ void before_fork() noexcept {
     has_arena = true;
     // Or it would pass for a child that has not moved in yet, as long as it lives.
     if (this_process_or_none() == 0) join_family();
-    sweep_some();
+    // Who is none of them, in another pid namespace, would take all for dead.
+    if (this_process_or_none() != 0) sweep_some();
   } catch (const std::exception& error) {
     // Somebody else's fork may be the first that asks for the arena; it can't be told.
     log(LogLevel::error, std::string("in a fork: ") + error.what());
