@@ -302,20 +302,26 @@ std::vector<std::shared_ptr<Child>> living_children() {
 }
 
 void end_children() noexcept {
-  try {
+  // At the end nobody could act on what is thrown; and of one it must not keep the others.
+  const auto in_any_case = [](auto action) {
+    try {
+      action();
+    } catch (...) {  // NOLINT(bugprone-empty-catch)
+    }
+  };
+  in_any_case([&] {
     const auto living = living_children();
     for (const auto& child : living) {
-      if (child->about().daemon) child->send_signal(SIGTERM);
+      if (child->about().daemon) in_any_case([&] { child->send_signal(SIGTERM); });
     }
     for (const auto& child : living) {
       if (child->about().daemon) {
         child->terminate_and_join();
       } else {
-        child->join(Deadline::never());
+        in_any_case([&] { child->join(Deadline::never()); });
       }
     }
-  } catch (...) {  // NOLINT(bugprone-empty-catch): at the end nobody could act on it
-  }
+  });
 }
 
 void forget_children_of_parent() noexcept {
