@@ -79,16 +79,11 @@ class QueueLine final : public Line {
  public:
   explicit QueueLine(const Handle& handle) noexcept : handle_(handle) {}
 
-  // Whoever waits made the bell before.
-  void ring() noexcept override {
-    try {
-      const int known = known_bell(handle_);
-      const std::uint64_t id = channel_of(handle_).bell.descriptor.load();
-      ::eventfd_write(known != -1 ? known : fetch_bell(handle_, id), 1);
-    } catch (const std::exception& error) {
-      // No descriptor to be had. Those who wait look again at the end of their slices.
-      static_cast<void>(error);
-    }
+  // Whoever waits made the bell before. Throws SystemError where no descriptor is to be had.
+  void ring() override {
+    const int known = known_bell(handle_);
+    const std::uint64_t id = channel_of(handle_).bell.descriptor.load();
+    ::eventfd_write(known != -1 ? known : fetch_bell(handle_, id), 1);
   }
   void silence() noexcept override {
     eventfd_t count = 0;

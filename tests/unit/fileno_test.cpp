@@ -11,6 +11,7 @@
 #include "support/object_of.hpp"
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -85,6 +87,32 @@ void require_not_to_miss(const T& handle, const std::function<void()>& ring, con
 }  // namespace
 
 TEST_SUITE("fileno") {
+  TEST_CASE_FIXTURE(unit::ArenaFrame, "who can't ring, having no descriptor, puts nothing") {
+    const kin::Queue<int> queue;
+    const crash::SharedPage<std::atomic<bool>> is_watched;
+    unit::Relative child([&]() -> std::string {
+      unit::eventually([&] { return is_watched->load(); });
+      const int next = ::dup(STDIN_FILENO);
+      ::close(next);
+      const rlimit no_more{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+      if (::setrlimit(RLIMIT_NOFILE, &no_more) != 0) return "not limited";
+      try {
+        queue.put(1);
+      } catch (const kin::SystemError& error) {
+        return "refused";
+      }
+      return "put";
+    });
+    pollfd watched{queue.fileno(), POLLIN, 0};
+    is_watched->store(true);
+    CHECK(child.answer() == "refused");
+    CHECK(queue.empty());
+    CHECK(::poll(&watched, 1, 0) == 0);
+    queue.put(2);
+    CHECK(::poll(&watched, 1, 0) == 1);
+    CHECK(queue.get() == 2);
+  }
+
   TEST_CASE_FIXTURE(unit::ArenaFrame, "it is readable while there is a message, and then quiet") {
     for (const Loop loop : all_loops) {
       CAPTURE(static_cast<int>(loop));

@@ -11,7 +11,8 @@ struct ByteChannel;
 class Line {
  public:
   /// Makes the descriptor that readers poll readable, in every process that has it. Throws
-  /// std::logic_error when another thread has closed this process's own.
+  /// std::logic_error when another thread has closed this process's own, SystemError when it has
+  /// none and gets none.
   virtual void ring() = 0;
   /// And no longer. With both locks of the channel held, which is empty.
   virtual void silence() noexcept = 0;
