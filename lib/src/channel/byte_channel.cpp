@@ -38,9 +38,13 @@ bool is_shut_down(const ByteChannel& channel) noexcept {
 }
 
 std::size_t size_of(const ByteChannel& channel) noexcept {
-  const Cursor head(channel.head.load(std::memory_order_acquire));
-  const Cursor tail(channel.tail.load(std::memory_order_acquire));
-  return tail.count_since(head);
+  Cursor head(channel.head.load(std::memory_order_acquire));
+  while (true) {
+    const Cursor tail(channel.tail.load(std::memory_order_acquire));
+    const Cursor still(channel.head.load(std::memory_order_acquire));
+    if (still.count_since(head) == 0) return tail.count_since(head);
+    head = still;  // something was taken in between: they are not of one moment
+  }
 }
 
 }  // namespace kin::detail
