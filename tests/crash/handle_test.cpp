@@ -7,11 +7,16 @@
 #include "crash/prove.hpp"
 #include "support/shared_page.hpp"
 
+#include <kin/array.hpp>
 #include <kin/sync.hpp>
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -224,6 +229,42 @@ TEST_SUITE("handle") {
         3s);
     parcel.forget();
     CHECK_NOTHROW(balance.require_unchanged());
+  }
+
+  TEST_CASE("the last handle is received and dropped, and its memory is somebody else's") {
+    std::unique_ptr<kin::Queue<kin::Event>> events;
+    crash::prove({
+        .name = "get of an event, and dropping it",
+        .prepare =
+            [&] {
+              sweep_the_dead();
+              events = std::make_unique<kin::Queue<kin::Event>>();
+              events->put(kin::Event());
+            },
+        .operation = [&] { static_cast<void>(events->get()); },
+        .check = [&](const Moment& moment) -> std::string {
+          sweep_the_dead();
+          // What was freed is taken again, and is no object any more.
+          std::vector<kin::RawArray<std::uint64_t>> others;
+          for (const std::size_t words : {16U, 24U, 32U, 48U}) {
+            for (int i = 0; i < 4; ++i) {
+              others.emplace_back(std::vector<std::uint64_t>(words, 0x4141414141414141));
+            }
+          }
+          const bool is_there = events->try_get().has_value();
+          require(!is_there || !moment.completed, "the event came twice");
+          for (const auto& other : others) {
+            require(
+                std::ranges::all_of(other.span(),
+                                    [](std::uint64_t word) { return word == 0x4141414141414141; }),
+                "others' memory was changed");
+          }
+          return is_there ? still_there : taken;
+        },
+        .expected = {still_there, taken},
+        .budget = 4s,
+    });
+    events.reset();
   }
 
   TEST_CASE("a queue with handles in it is dropped") {

@@ -36,6 +36,7 @@ thread_local bool has_left_lock = false;
 struct OwnClaims {
   std::vector<Owned<Object>*> free_entries;
   Owned<ClaimBlock>* next_block = nullptr;
+  std::size_t blocks = 0;
 };
 
 Guarded<OwnClaims>& own_claims() {
@@ -45,16 +46,15 @@ Guarded<OwnClaims>& own_claims() {
 
 [[maybe_unused]] const bool own_claims_are_made = made_at_load(own_claims);
 
-// Objects that locks are part of lie where nothing else ever will.
+// Objects lie where nothing but objects ever will: for the sake of locks that are part of them, and of who
+// knows one only by its address, as the claims and the cargo of a dead process do, and asks its cells. The
+// states of pools and managers are larger, and travel in no message.
 BlockKind block_kind_of(ObjectKind kind) {
   switch (kind) {
     case ObjectKind::channel: return BlockKind::channel;
-    case ObjectKind::lock:
-    case ObjectKind::shared_object:
-    case ObjectKind::condition:
-    case ObjectKind::stream:
-    case ObjectKind::barrier: return BlockKind::lock;
-    default: return BlockKind::plain;
+    case ObjectKind::pool:
+    case ObjectKind::manager: return BlockKind::plain;
+    default: return BlockKind::lock;
   }
 }
 
@@ -63,8 +63,10 @@ ProcessSlot& own_slot() { return table().slots[(this_process() & 0xffffffff) >> 
 Owned<Object>& take_entry(OwnClaims& own) {
   if (own.free_entries.empty()) {
     if (own.next_block == nullptr) own.next_block = &own_slot().claims;
-    own.free_entries.reserve(own.free_entries.size() + ClaimBlock::size);
+    // For all that there will be: ~Claim() gives entries back.
+    own.free_entries.reserve((own.blocks + 1) * ClaimBlock::size);
     Heap::allocate_into(*own.next_block, sizeof(ClaimBlock));
+    ++own.blocks;
     ClaimBlock& block = **own.next_block;
     own.next_block = &block.next;
     for (auto& entry : block.entries) own.free_entries.push_back(&entry);
@@ -204,6 +206,7 @@ void tell_of_left_locks() noexcept {
 }
 
 Claim::~Claim() {
+  if (cell_ == nullptr) return;  // it came to nothing
   // A child's copy has the child's copy of it.
   UniqueFd(descriptor.load()).reset();
   if (owner_ != this_process_or_none()) return;  // a child's copy of its parent's claim
@@ -238,7 +241,8 @@ std::shared_ptr<Claim> make_object(ObjectKind kind, std::size_t size,
       object.made.store(table().births.load());
       object.cells[0].store(own_stamp);
       initialize(object);
-      auto claim = std::make_shared<Claim>(object, own_stamp, entry, object.cells[0]);
+      auto claim = std::make_shared<Claim>(object, own_stamp, entry);
+      claim->hold(object.cells[0]);
       entry.name(&object);
       newborn.name(nullptr);
       return claim;
@@ -261,9 +265,10 @@ std::shared_ptr<Claim> claim_in(OwnClaims& own, Owned<Object>& entry, Object& ob
   const Stamp own_stamp = this_process();
   entry.name(&object);
   try {
-    std::atomic<Stamp>& cell = take_cell(object, own_stamp);
-    // If killed here: the sweep finds the cell by the entry.
-    return std::make_shared<Claim>(object, own_stamp, entry, cell);
+    auto claim = std::make_shared<Claim>(object, own_stamp, entry);
+    // If killed behind this: the sweep finds the cell by the entry.
+    claim->hold(take_cell(object, own_stamp));
+    return claim;
   } catch (...) {
     entry.name(nullptr);
     own.free_entries.push_back(&entry);
@@ -376,6 +381,7 @@ void forget_claims_of_parent() noexcept {
   own_claims().with([](OwnClaims& own) {
     own.free_entries.clear();
     own.next_block = nullptr;
+    own.blocks = 0;
   });
 }
 

@@ -42,12 +42,14 @@ static_assert(sizeof(Object) == 128);
 /// After fork: the child's copy has neither; giving it up does nothing.
 class Claim {
  public:
-  Claim(Object& object, Stamp owner, Owned<Object>& entry, std::atomic<Stamp>& cell) noexcept
-      : object_(&object), owner_(owner), entry_(&entry), cell_(&cell) {}
+  Claim(Object& object, Stamp owner, Owned<Object>& entry) noexcept
+      : object_(&object), owner_(owner), entry_(&entry) {}
   ~Claim();
   Claim(const Claim&) = delete;
   Claim& operator=(const Claim&) = delete;
 
+  /// That cell is its own from now on; without one it gives up nothing.
+  void hold(std::atomic<Stamp>& cell) noexcept { cell_ = &cell; }
   [[nodiscard]] Object& object() const noexcept { return *object_; }
   /// Set by close() in this process; all copies of the handle share it.
   std::atomic<bool> closed{false};
@@ -58,7 +60,7 @@ class Claim {
   Object* object_;
   Stamp owner_;
   Owned<Object>* entry_;
-  std::atomic<Stamp>* cell_;
+  std::atomic<Stamp>* cell_ = nullptr;
 };
 
 /// Makes an object of `size` bytes, all zero behind its Object part, and calls `initialize` on it.

@@ -50,15 +50,16 @@ bool end_block(Object& object) {
 }();
 
 Handle new_block(std::size_t size) {
-  // An object that is a run would be populated with locks held.
-  const bool is_separate = Heap::is_run(sizeof(BlockObject) + size);
+  // Objects lie where nothing but objects does, in cells of one size.
+  const bool is_separate = size > Heap::lock_size - sizeof(BlockObject);
   Handle handle(make_object(ObjectKind::block, sizeof(BlockObject) + (is_separate ? 0 : size),
                             [](Object& /*object*/) {}));
   BlockObject& block = block_of(handle);
   block.size.store(size);
   if (!is_separate) return handle;
   // If killed, or out of memory, from here on: the object goes with its last claim, and its block with it.
-  std::byte* bytes = Heap::allocate_into(block.separate, size);
+  // Cells of such sizes begin at cache lines, as what lies behind the object does.
+  std::byte* bytes = Heap::allocate_into(block.separate, (size + 63) / 64 * 64);
   if (!Heap::is_run(size)) return handle;
   populate(bytes, size);
   // Freed runs are discarded, but the kernel may refuse that.
