@@ -96,8 +96,8 @@ class Queue {
   /// after shutdown(). Only a hint, as another may be quicker: use try_get(). It belongs to this handle;
   /// don't read from it, and don't close it. From the first call on a put costs a system call where it
   /// finds the queue empty, and the first such put of a process takes a descriptor: where there is none,
-  /// it throws SystemError, and nothing was put. Throws SystemError when the kernel gives no descriptor,
-  /// or has no room to keep it for the others: see Queue().
+  /// it throws SystemError, and nothing was put; so does shutdown(). Throws SystemError when the kernel
+  /// gives no descriptor, or has no room to keep it for the others: see Queue().
   [[nodiscard]] int fileno() const { return channel_.fileno(); }
 
   /// Nothing can be put any more, by anyone; what is in the queue can be taken. Again: nothing.
