@@ -8,8 +8,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # for who sources this
 build_packages=(g++ meson ninja-build libboost1.81-dev libboost-serialization1.81-dev libssl-dev)
 
-# ccache, where it is there, also caches what is compiled with a precompiled header.
-export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+# ccache, where it is there, also caches what is compiled with a precompiled header. By the files alone: the
+# preprocessed text has no comments, but g++ takes a header for another one (and a second time, in spite
+# of its #pragma once) where a comment is not what it was when the header was precompiled.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros} CCACHE_DEPEND=1
 
 say() { printf 'kin: %s\n' "$*" >&2; }
 
