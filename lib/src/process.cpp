@@ -105,20 +105,21 @@ void leave_at_exit_too() {
       [](bool& registered) { registered = registered || ::on_exit(leave, nullptr) == 0; });
 }
 
-// SIGCHLD is ignored: then nothing of a child is left once it has ended, not even its number.
-bool kernel_reaps_children() {
-  struct sigaction action {};
-  ::sigaction(SIGCHLD, nullptr, &action);
-  return action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0;
-}
-
-// In the child of such a process: it must not end before its creator has its pidfd. The creator
-// opens the gate by closing its end; so does its death.
+// In the child, which must not end before its creator has its pidfd: nothing of it may be left then, not
+// even its number, where SIGCHLD is ignored or the application reaps all that it finds. The creator opens
+// the gate; so does its death, which closes its end. (Not its closing alone: who made a process past all fork
+// handlers has given it the other end.)
 void wait_until_open(detail::LifeLine& gate) {
   static_cast<void>(gate.write_end.release());  // closed by the fork handler
   char nothing = 0;
   detail::retry_interrupted([&] { return ::read(gate.read_end.get(), &nothing, 1); });
   gate.read_end.reset();
+}
+
+void open_gate(const detail::LifeLine& gate) noexcept {
+  const char go = 0;
+  // Never full, and both ends are held here.
+  [[maybe_unused]] const ssize_t written = ::write(gate.write_end.get(), &go, 1);
 }
 
 }  // namespace
@@ -224,8 +225,7 @@ void Process::start() {
   leave_at_exit_too();
   std::optional<detail::LifeLine> life_line;
   if (me.daemon) life_line.emplace();
-  std::optional<detail::LifeLine> gate;
-  if (kernel_reaps_children()) gate.emplace();
+  std::optional<detail::LifeLine> gate(std::in_place);
   UniqueFd own_pidfd = detail::open_pidfd(::getpid());
   // While signals come: where stdout is a broken pipe, SIGPIPE is to come before there is a child.
   detail::flush_streams();
@@ -237,10 +237,10 @@ void Process::start() {
     live([&] {
       auto parent = std::make_shared<Child>(
           Child::About{me.creator, creator_stamp, self().name, self().daemon, Child::Kind::other},
-          std::move(own_pidfd), UniqueFd());
+          std::move(own_pidfd));
       self() = Self{::getpid(), me.name, me.daemon, 0, std::move(parent)};
       if (life_line) life_line->hold();
-      if (gate) wait_until_open(*gate);
+      wait_until_open(*gate);
       fill_closed_stdio();
       detail::set_process_name(detail::this_process_or_none(), me.name);
       blocked.reset();
@@ -251,12 +251,13 @@ void Process::start() {
   try {
     me.handle.emplace(detail::add_child(
         {forked.pid, forked.stamp, me.name, me.daemon, Child::Kind::child, me.hidden},
-        detail::open_pidfd(forked.pid), life_line ? std::move(life_line->write_end) : UniqueFd()));
+        detail::open_pidfd(forked.pid), life_line ? &*life_line : nullptr));
   } catch (...) {
-    // No descriptor or no memory for the child: then there is to be no child.
+    // No descriptor or no memory for the child: then there is to be no child. It waits at the gate.
     detail::kill_and_reap(forked.pid, forked.stamp);
     throw;
   }
+  open_gate(*gate);
   gate.reset();
   blocked.reset();
   target_.reset();
@@ -338,7 +339,7 @@ ProcessHandle current_process() {
   if (me.pid != ::getpid()) me = Self{};
   return ProcessHandle(std::make_shared<Child>(
       Child::About{me.pid, detail::this_process_or_none(), me.name, me.daemon, Child::Kind::other},
-      detail::open_pidfd(me.pid), UniqueFd()));
+      detail::open_pidfd(me.pid)));
 }
 
 std::optional<ProcessHandle> parent_process() {

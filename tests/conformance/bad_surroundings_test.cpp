@@ -11,8 +11,8 @@
 //   print_to_stderr() does without PipeSignalHeld: "a child's streams can't be written"
 //   print_uncaught() calls std::cout.flush(): "an exception out of a child's function …"
 //   Child::reap() has no code where another reaped: "a child that the application reaped itself"
+//   live() does not wait_until_open(): "a child that the application reaped itself", "a thread of the …"
 //   start() flushes behind SignalsBlocked alone: "stdout is a broken pipe …"
-//   LifeLine's destructor does not cut(): "no descriptor left for start()"
 
 #include "plain_fork.hpp"
 #include "trial.hpp"
@@ -25,10 +25,10 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include <csignal>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -266,6 +266,21 @@ TEST_SUITE("bad_surroundings") {
     REQUIRE(::sigaction(SIGCHLD, &before, nullptr) == 0);
   }
 
+  TEST_CASE_FIXTURE(Trial, "a thread of the application reaps whatever ends") {
+    if (!support::can_fork_among_threads) {
+      std::puts(support::cannot_fork_among_threads);
+      return;
+    }
+    std::jthread reaper([](const std::stop_token& stop) {
+      while (!stop.stop_requested()) ::waitpid(-1, nullptr, WNOHANG);
+    });
+    for (int i = 0; i < 300; ++i) CHECK(outcome([] { std::exit(7); }) == 7);
+    const kin::Queue<int> delivered;
+    for (int i = 0; i < 100; ++i)
+      CHECK(outcome(kin::ProcessOptions{.daemon = true}, [&, i] { delivered.put(i); }) == 0);
+    CHECK(delivered.size() == 100);
+  }
+
   TEST_CASE_FIXTURE(Trial, "a signal during a wait") {
     const kin::JoinableQueue<int> queue(1);
     interrupt_while(
@@ -323,44 +338,5 @@ TEST_SUITE("bad_surroundings") {
     REQUIRE(arrived);
     CHECK(arrived->try_get() == 42);
     CHECK(arrived->try_get() == 43);
-  }
-
-  TEST_CASE_FIXTURE(Trial, "no descriptor left for start()") {
-    CHECK(outcome([] {
-            const auto do_nothing = [] {};
-            // The undefined-behaviour sanitizer opens a pipe to look at a class for the first time.
-            expect(outcome(do_nothing) == 0);
-            try {
-              throw kin::SystemError("a call", EMFILE);
-            } catch (const kin::SystemError& error) {
-              expect(error.code().value() == EMFILE);
-            }
-            kin::Process daemon({.daemon = true}, do_nothing);
-            rlimit usual{};
-            expect(::getrlimit(RLIMIT_NOFILE, &usual) == 0);
-            int failures = 0;
-            for (rlim_t room = 0; !daemon.is_alive() && !daemon.exit_code(); ++room) {
-              const rlimit few{room, usual.rlim_max};
-              expect(::setrlimit(RLIMIT_NOFILE, &few) == 0);
-              bool failed = false;
-              try {
-                daemon.start();
-              } catch (const kin::SystemError& error) {
-                expect(error.code().value() == EMFILE);
-                failed = true;
-                ++failures;
-              }
-              expect(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
-              if (!failed) continue;
-              // What the application opens next has nothing to do with the attempt.
-              std::vector<kin::UniqueFd> files;
-              for (int i = 0; i < 3; ++i) files.emplace_back(::open("/dev/null", O_RDONLY));
-              expect(outcome([&] {
-                       for (const auto& file : files) expect(::fcntl(file.get(), F_GETFD) != -1);
-                     }) == 0);
-            }
-            expect(failures > 3);
-            expect(end_of(daemon) == 0);
-          }) == 0);
   }
 }

@@ -30,7 +30,7 @@ std::shared_ptr<Child> start(const std::function<int()>& body) {
   const auto forked = kin::detail::fork_process();
   if (forked.pid == 0) ::_exit(body());
   return kin::detail::add_child({forked.pid, forked.stamp, "child", false, Child::Kind::child},
-                                kin::detail::open_pidfd(forked.pid), UniqueFd());
+                                kin::detail::open_pidfd(forked.pid));
 }
 
 std::shared_ptr<Child> start_idle() {
@@ -152,7 +152,7 @@ TEST_SUITE("child") {
     const auto idle = start_idle();
     CHECK(unit::answer_of([&] {
             Child other({idle->about().pid, 0, "sibling", false, Child::Kind::other},
-                        kin::detail::open_pidfd(idle->about().pid), UniqueFd());
+                        kin::detail::open_pidfd(idle->about().pid));
             if (!other.is_alive()) return "dead";
             other.send_signal(SIGKILL);
             if (!other.join(unit::last_moment())) return "lives on";

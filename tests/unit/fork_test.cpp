@@ -114,7 +114,7 @@ TEST_SUITE("fork") {
       }
       return kin::detail::add_child(
           {forked.pid, forked.stamp, "child", false, kin::detail::Child::Kind::child},
-          kin::detail::open_pidfd(forked.pid), kin::UniqueFd());
+          kin::detail::open_pidfd(forked.pid));
     }();
     const int pidfd = child->descriptor();
     CHECK(outcome([&] {

@@ -92,10 +92,15 @@ void sweep_when_gone(Stamp stamp) {
 }
 
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept {
-  // Not reaped yet, so the number is the child's.
-  ::kill(pid, SIGKILL);
   siginfo_t info{};
-  retry_interrupted([&] { return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED); });
+  const auto ask = [&](int options) {
+    return retry_interrupted(
+        [&] { return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | options); });
+  };
+  // Or somebody else has killed it, and the application reaped it: then the number is nobody's.
+  const bool is_there = ask(WNOWAIT | WNOHANG) == 0;
+  if (is_there) ::kill(pid, SIGKILL);
+  if (is_there) ask(0);
   try {
     if (stamp != 0) sweep(stamp);
   } catch (...) {  // NOLINT(bugprone-empty-catch): whoever notices the death sweeps
@@ -112,8 +117,8 @@ int reap_unseen(pid_t pid) noexcept {
 
 Child::~Child() { close(); }
 
-Child::Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept
-    : about_(std::move(about)), pidfd_(std::move(pidfd)), life_line_(std::move(life_line)) {}
+Child::Child(About about, UniqueFd pidfd) noexcept
+    : about_(std::move(about)), pidfd_(std::move(pidfd)) {}
 
 int Child::descriptor() const {
   if (!pidfd_) {
@@ -275,11 +280,12 @@ void LifeLine::hold() {
   if (::poll(&about, 1, 0) > 0) ::kill(::getpid(), SIGKILL);
 }
 
-std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd life_line) {
-  auto child = std::make_shared<Child>(std::move(about), std::move(pidfd), std::move(life_line));
+std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, LifeLine* life_line) {
+  auto child = std::make_shared<Child>(std::move(about), std::move(pidfd));
   family().children.with([&](auto& all) {
     std::erase_if(all, [](const auto& one) { return one.expired(); });
     all.push_back(child);
+    if (life_line != nullptr) child->life_line_ = std::move(life_line->write_end);
   });
   return child;
 }

@@ -17,6 +17,8 @@
 
 namespace kin::detail {
 
+struct LifeLine;
+
 /// A process as another sees it: a child of this one, its parent, or itself. The only place where kin
 /// waits for processes and signals them; always by pidfd, so never a pid that is another's by now.
 ///
@@ -35,8 +37,7 @@ class Child {
     bool is_hidden = false;  // a process of kin's own
   };
 
-  /// `life_line` is the write end of a daemon's life-line; see LifeLine.
-  Child(About about, UniqueFd pidfd, UniqueFd life_line) noexcept;
+  Child(About about, UniqueFd pidfd) noexcept;
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -63,6 +64,7 @@ class Child {
   void terminate_and_join() noexcept;
 
  private:
+  friend std::shared_ptr<Child> add_child(About about, UniqueFd pidfd, LifeLine* life_line);
   friend void forget_children_of_parent() noexcept;
   bool wait_for_death(Deadline deadline) const;
   /// Of one that is dead. False if it can't be reaped yet: its pidfd tells of a death at once, but who traces
@@ -72,7 +74,7 @@ class Child {
 
   About about_;
   UniqueFd pidfd_;
-  UniqueFd life_line_;
+  UniqueFd life_line_;            // the write end of a daemon's
   std::optional<int> exit_code_;  // written once, before reaped_
   std::atomic<bool> reaped_ = false;
 };
@@ -97,8 +99,9 @@ struct LifeLine {
   void hold();
 };
 
-/// Enters a child among those of this process.
-std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, UniqueFd life_line);
+/// Enters a child among those of this process, and gives it the write end of a daemon's life-line: not where
+/// it throws.
+std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, LifeLine* life_line = nullptr);
 /// The children that live; those that are dead are reaped on the way.
 std::vector<std::shared_ptr<Child>> living_children();
 /// Part of every process's end: daemons are terminated, others joined.
@@ -110,7 +113,7 @@ void forget_children_of_parent() noexcept;
 UniqueFd open_pidfd(pid_t pid);
 /// Waits for the end of a process that need not be a child of this one, and takes away what belonged to it.
 void sweep_when_gone(Stamp stamp);
-/// Ends a child that was forked a moment ago and has no Child yet.
+/// Ends a child that was forked a moment ago, has no Child yet, and does not end by itself.
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept;
 /// Waits for a child that no wait() of the application's sees, and returns its exit code; 0 where that can't
 /// be known.
