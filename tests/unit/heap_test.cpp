@@ -165,29 +165,34 @@ TEST_SUITE("heap") {
     CHECK(more_chunks() <= 1);
   }
 
-  TEST_CASE_FIXTURE(HeapFrame, "memory that held locks never holds anything else") {
+  TEST_CASE_FIXTURE(HeapFrame, "memory that held objects never holds anything else") {
     constexpr std::size_t count = 2000;
-    std::set<std::uintptr_t> lock_chunks;
+    std::set<std::uintptr_t> object_chunks;
     const auto chunk_of = [](const Place& place) {
       return (number(place.address()) - number(arena().chunks)) / chunk_size;
     };
-    for (const BlockKind kind : {BlockKind::lock, BlockKind::channel}) {
-      const Places locks(count);
-      for (Place& place : locks.each()) {
+    const auto kinds = {BlockKind::channel, BlockKind::lock, BlockKind::pool, BlockKind::manager};
+    for (const BlockKind kind : kinds) {
+      const Places objects(count);
+      for (Place& place : objects.each()) {
         Heap::allocate_into(place, 200, kind);
-        lock_chunks.insert(chunk_of(place));
+        object_chunks.insert(chunk_of(place));
       }
     }
     const Places others(count);
+    const std::array sizes{Heap::channel_size, Heap::lock_size, Heap::pool_size,
+                           Heap::manager_size};
     std::size_t i = 0;
     for (Place& place : others.each()) {
-      Heap::allocate_into(place, ++i % 2 == 0 ? Heap::lock_size : Heap::channel_size);
-      CHECK_FALSE(lock_chunks.contains(chunk_of(place)));
+      Heap::allocate_into(place, sizes[++i % sizes.size()]);
+      CHECK_FALSE(object_chunks.contains(chunk_of(place)));
     }
-    const Places again(count);
-    for (Place& place : again.each()) {
-      Heap::allocate_into(place, 200, BlockKind::lock);
-      CHECK(lock_chunks.contains(chunk_of(place)));
+    for (const BlockKind kind : kinds) {
+      const Places again(count);
+      for (Place& place : again.each()) {
+        Heap::allocate_into(place, 200, kind);
+        CHECK(object_chunks.contains(chunk_of(place)));
+      }
     }
   }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@ using kin::detail::Handle;
 using kin::detail::Heap;
 using kin::detail::Object;
 using kin::detail::ObjectKind;
+using kin::detail::Place;
 using kin::detail::Stamp;
 
 namespace {
@@ -183,6 +185,27 @@ TEST_SUITE("object") {
       CHECK(std::ranges::all_of(handles, [](const Handle& one) { return number_in(one) == 42; }));
       CHECK(objects() == 1000);
     }
+  }
+
+  // Whoever sweeps asks the cells at the addresses that a dead process had claims on, however long ago.
+  TEST_CASE_FIXTURE(ObjectFrame, "where an object was there will be objects only") {
+    const auto chunk_at = [](const void* address) {
+      return static_cast<std::size_t>(static_cast<const std::byte*>(address) - arena().chunks) /
+             kin::detail::chunk_size;
+    };
+    std::set<std::size_t> chunks_of_objects;
+    for (const ObjectKind kind : {ObjectKind::none, ObjectKind::channel, ObjectKind::pool,
+                                  ObjectKind::manager, ObjectKind::lock, ObjectKind::event}) {
+      const auto claim = kin::detail::make_object(kind, sizeof(Object), [](Object&) {});
+      chunks_of_objects.insert(chunk_at(&claim->object()));
+    }
+    std::vector<Place> others(400);
+    std::size_t size = 0;
+    for (auto& other : others) {
+      Heap::allocate_into(other, size += 25);
+      CHECK_FALSE(chunks_of_objects.contains(chunk_at(other.address())));
+    }
+    for (auto& other : others) Heap::free_from(other);
   }
 
   TEST_CASE_FIXTURE(ObjectFrame, "where the making fails nothing is left") {

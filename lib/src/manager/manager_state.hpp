@@ -61,7 +61,7 @@ struct ManagerState : Object {
     return line_blocks[index / LineBlock::size]->lines[index % LineBlock::size];
   }
 };
-static_assert(sizeof(ManagerState) < std::size_t{16} * 1024);
+static_assert(sizeof(ManagerState) <= Heap::manager_size);
 
 /// An object that the server holds, as the family refers to it. When nobody does any more, whoever finds that
 /// out tells the server.

@@ -25,17 +25,20 @@ constexpr std::array<std::uint32_t, HeapState::cell_sizes> plain_sizes = {
     32,  64,   96,   128,  160,  192,  256,  320,  384,   512,  640,
     768, 1152, 1536, 2176, 3072, 4224, 6144, 8320, 12288, 16512};
 
+// Behind these, a class for each kind of objects, in the order of BlockKind.
+constexpr std::array<std::uint32_t, HeapState::classes - HeapState::cell_sizes> object_sizes = {
+    Heap::channel_size, Heap::lock_size, Heap::pool_size, Heap::manager_size};
+
 constexpr std::uint32_t size_of_class(std::size_t of_class) {
-  if (of_class < plain_sizes.size()) return plain_sizes[of_class];
-  return of_class == plain_sizes.size() ? Heap::channel_size : Heap::lock_size;
+  return of_class < plain_sizes.size() ? plain_sizes[of_class]
+                                       : object_sizes[of_class - plain_sizes.size()];
 }
 
-// Locks may not become anything else, so their chunks stay theirs for ever.
-constexpr bool holds_locks(std::size_t of_class) { return of_class >= plain_sizes.size(); }
+// Objects may not become anything else, so their chunks stay theirs for ever.
+constexpr bool holds_objects(std::size_t of_class) { return of_class >= plain_sizes.size(); }
 
 std::size_t class_for(std::size_t size, BlockKind kind) {
-  if (kind == BlockKind::channel) return plain_sizes.size();
-  if (kind == BlockKind::lock) return plain_sizes.size() + 1;
+  if (kind != BlockKind::plain) return plain_sizes.size() + static_cast<std::size_t>(kind) - 1;
   const auto* found = std::lower_bound(plain_sizes.begin(), plain_sizes.end(), size);
   return static_cast<std::size_t>(found - plain_sizes.begin());
 }
@@ -239,7 +242,7 @@ void Heap::free_cell(Place& place, std::size_t of_class) {
   if (at < cells.first_with_room.load()) {
     cells.first_with_room.store(static_cast<std::uint32_t>(at));
   }
-  if (left != 0 || holds_locks(of_class)) return;
+  if (left != 0 || holds_objects(of_class)) return;
   // One empty chunk is kept, so that a single block going back and forth costs no pages.
   const std::uint32_t spare = cells.spare.load();
   if (spare == 0 || spare == at + 1) {

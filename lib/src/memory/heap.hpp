@@ -38,9 +38,10 @@ class Owned : public Place {
   T& operator*() const noexcept { return *get(); }
 };
 
-/// What memory is for. Blocks that hold locks come from chunks of their own kind, which never hold
-/// anything else: the kernel may write to the lock word of a thread that is ending.
-enum class BlockKind : std::uint8_t { plain, channel, lock };
+/// What memory is for. Blocks that hold objects come from chunks of their own kind, which never hold
+/// anything else: the kernel may write to the lock word of a thread that is ending, and who knows an
+/// object by its address only, as the claims of a dead process do, asks its cells.
+enum class BlockKind : std::uint8_t { plain, channel, lock, pool, manager };
 
 /// What the holder of a heap lock is about to do to which block and place. Written before, cleared
 /// after; who finds it on a lock of the dead completes it or takes it back.
@@ -61,7 +62,7 @@ struct CellClass {
 /// The heap's part of the arena's front.
 struct HeapState {
   static constexpr std::size_t cell_sizes = 21;
-  static constexpr std::size_t classes = cell_sizes + 2;  // and one for each kind with locks
+  static constexpr std::size_t classes = cell_sizes + 4;  // and one for each kind of objects
 
   std::array<CellClass, classes> cells;
   RobustLock run_lock;  // guards the chunk words; taken inside a cell class's lock, never outside
@@ -94,6 +95,8 @@ class Heap {
   /// What a block of these kinds has room for.
   static constexpr std::uint32_t channel_size = 768;
   static constexpr std::uint32_t lock_size = 256;
+  static constexpr std::uint32_t pool_size = 1152;
+  static constexpr std::uint32_t manager_size = 8704;
   /// What of a run is zeroed: who finds a place filled by one that was killed may read that much.
   static constexpr std::size_t front_of_run = 128;
 

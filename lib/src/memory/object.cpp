@@ -46,14 +46,13 @@ Guarded<OwnClaims>& own_claims() {
 
 [[maybe_unused]] const bool own_claims_are_made = made_at_load(own_claims);
 
-// Objects lie where nothing but objects ever will: for the sake of locks that are part of them, and of who
-// knows one only by its address, as the claims and the cargo of a dead process do, and asks its cells. The
-// states of pools and managers are larger, and travel in no message.
+// Where nothing but objects ever will lie: for the sake of locks that are part of them, and of who knows
+// one only by its address, as the claims and the cargo of a dead process do, and asks its cells.
 BlockKind block_kind_of(ObjectKind kind) {
   switch (kind) {
     case ObjectKind::channel: return BlockKind::channel;
-    case ObjectKind::pool:
-    case ObjectKind::manager: return BlockKind::plain;
+    case ObjectKind::pool: return BlockKind::pool;
+    case ObjectKind::manager: return BlockKind::manager;
     default: return BlockKind::lock;
   }
 }

@@ -60,6 +60,8 @@ std::byte* allocate_zeroed(Place& place, std::size_t size) {
 
 }  // namespace
 
+static_assert(sizeof(PoolState) <= Heap::pool_size);
+
 PoolMemory::PoolMemory(std::uint32_t seats) : tasks_claim(make_channel({})) {
   state_claim = make_object(ObjectKind::pool, sizeof(PoolState), [&](Object& object) {
     auto& pool = static_cast<PoolState&>(object);
