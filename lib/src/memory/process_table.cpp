@@ -15,6 +15,7 @@
 
 #include "base/fork_lock.hpp"
 #include "base/immortal.hpp"
+#include "base/process_stat.hpp"
 #include "base/syscall.hpp"
 
 #include <kin/unique_fd.hpp>
@@ -55,31 +56,14 @@ ProcessSlot& slot(Stamp stamp) { return table().slots[slot_of(stamp)]; }
 
 // Private to each process; a child gets its own in adopt_slot().
 std::atomic<Stamp> own_stamp{0};
-bool refused = false;  // in another pid namespace than its family, as its children will be
+// Why this process is no member of the family, nor will its children be: EXDEV, it is in another pid
+// namespace; EAGAIN, it got no slot when it was born, so nobody would count it as an heir of what it
+// inherited. 0 for members, and for who has not asked yet.
+int refusal = 0;
 
 // Whether this process, born into the family, sees other pids than it: its parent unshared or joined
 // another namespace. There its parent has no pid, and it may be number 1 itself.
 bool in_another_pid_namespace() noexcept { return ::getppid() == 0 || ::getpid() == 1; }
-
-// Field 22 of /proc/PID/stat, 0 when there is no such process. The name before it may hold anything,
-// so the fields are counted from the last parenthesis. No allocation, and no more of the C library
-// than needed: this runs in every child, where each page that it touches is a fault.
-std::uint64_t start_time_of(pid_t pid) noexcept {
-  std::array<char, 1024> text{'/', 'p', 'r', 'o', 'c', '/'};
-  char* const path_end = std::to_chars(text.data() + 6, text.data() + 32, pid).ptr;
-  std::ranges::copy(std::string_view("/stat"), path_end);
-  const UniqueFd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
-  if (!file) return 0;
-  const ssize_t length =
-      retry_interrupted([&] { return ::read(file.get(), text.data(), text.size()); });
-  const char* const end = text.data() + std::max<ssize_t>(length, 0);
-  const char* at = end;
-  while (at != text.data() && *(at - 1) != ')') --at;
-  for (int field = 2; at != end && field < 22; ++at) field += *at == ' ' ? 1 : 0;
-  std::uint64_t ticks = 0;
-  std::from_chars(at, end, ticks);
-  return ticks;
-}
 
 UniqueFd open_process(pid_t pid) noexcept {
   return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
@@ -132,7 +116,7 @@ Stamp take_slot(pid_t pid, State state, std::uint64_t birth, const ProcessSlot* 
 }
 
 void settle_in(Stamp stamp) noexcept {
-  slot(stamp).start_time.store(start_time_of(::getpid()));
+  slot(stamp).start_time.store(process_stat(::getpid()).start_time);
   set_process_name(stamp, main_process_name);
   own_stamp.store(stamp);
 }
@@ -154,10 +138,11 @@ Stamp this_process_or_none() noexcept { return own_stamp.load(std::memory_order_
 Stamp this_process() {
   if (const Stamp stamp = this_process_or_none(); stamp != 0) return stamp;
   ProcessTable& all = table();
-  if (refused) {
+  if (refusal == EXDEV) {
     throw SystemError("kin: a process in another pid namespace than its family", EXDEV);
   }
-  // The process that made the arena; or a child that found no free slot when it was born.
+  if (refusal != 0) throw SystemError("kin: no free process slot at its birth", refusal);
+  // The first of the family, which made the arena.
   const std::scoped_lock lock(first_use());
   if (own_stamp.load() == 0) {
     sweep_some();
@@ -176,15 +161,18 @@ Stamp reserve_slot() noexcept {
 }
 
 void adopt_slot(Stamp reserved) noexcept {
-  own_stamp.store(0);
+  const bool parent_is_member = own_stamp.exchange(0) != 0;
   forget_claims_of_parent();
-  refused = refused || in_another_pid_namespace();
-  if (reserved == 0 || refused) return;
+  if (in_another_pid_namespace()) refusal = EXDEV;
+  if (!parent_is_member || refusal != 0) return;
+  refusal = EAGAIN;
+  if (reserved == 0) return;
   ProcessSlot& own = slot(reserved);
   std::uint64_t life = own.life.load();
   if (state_in(life) != State::reserved || generation_in(life) != generation_of(reserved)) return;
   if (own.life.compare_exchange_strong(
           life, life_word(generation_of(reserved), ::getpid(), State::live))) {
+    refusal = 0;
     settle_in(reserved);
   }
 }
@@ -210,7 +198,7 @@ bool is_gone(Stamp stamp) {
   if (!process) return errno == ESRCH || errno == EINVAL || errno == ENOENT;
   // What can't be read proves nothing: there may be no descriptor left, or no /proc here.
   const std::uint64_t born = slot(stamp).start_time.load();
-  const std::uint64_t there = born == 0 ? 0 : start_time_of(pid);
+  const std::uint64_t there = born == 0 ? 0 : process_stat(pid).start_time;
   if (there != 0 && there != born) return true;
   // Readable when the process is a zombie without other threads, or was reaped.
   pollfd about{process.get(), POLLIN, 0};

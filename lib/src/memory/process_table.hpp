@@ -106,7 +106,8 @@ class SweepGuard;
 
 /// Takes a slot for a child that is about to be forked; returns its stamp, 0 when all are taken.
 Stamp reserve_slot() noexcept;
-/// In the child, first of all: `reserved` becomes its slot. Without one it looks for one itself.
+/// In the child, first of all: `reserved` becomes its slot. Without one it is refused, for good: what it
+/// inherited may be gone.
 void adopt_slot(Stamp reserved) noexcept;
 /// In the parent, when fork() failed.
 void cancel_slot(Stamp reserved) noexcept;
