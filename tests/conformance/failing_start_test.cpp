@@ -10,17 +10,14 @@
 #include "plain_fork.hpp"
 #include "trial.hpp"
 
+#include "support/refused_call.hpp"
+
 #include <kin/error.hpp>
 
-#include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,23 +25,6 @@
 using namespace trial;
 
 namespace {
-
-// From now on this process gets a pidfd of no other process than itself: EMFILE. False where the kernel
-// takes no filter.
-bool refuse_pidfds_of_others() {
-  const auto self = static_cast<std::uint32_t>(::getpid());
-  std::array<sock_filter, 6> filter{{
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, self, 1, 0),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EMFILE),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  }};
-  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
 
 constexpr int no_filter = 77;
 
@@ -106,7 +86,8 @@ TEST_SUITE("failing_start") {
   TEST_CASE_FIXTURE(Trial, "no pidfd of the child") {
     const kin::Queue<int> never;
     const auto result = outcome([&] {
-      if (!refuse_pidfds_of_others()) std::exit(no_filter);
+      const support::Argument another{0, static_cast<std::uint32_t>(::getpid()), true};
+      if (!support::refuse_call(SYS_pidfd_open, another, EMFILE)) std::exit(no_filter);
       for (const bool is_daemon : {false, true}) {
         kin::Process child({.daemon = is_daemon}, [&] { never.put(1); });
         expect(error_of_start(child) == EMFILE);
@@ -117,7 +98,7 @@ TEST_SUITE("failing_start") {
       }
     });
     if (result == no_filter) {
-      std::puts("skipped: the kernel takes no filter of system calls here");
+      std::puts(support::takes_no_filter);
       return;
     }
     CHECK(result == 0);

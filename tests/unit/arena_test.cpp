@@ -8,6 +8,7 @@
 
 #include "frame.hpp"
 #include "support/again.hpp"
+#include "support/refused_call.hpp"
 #include "support/sanitizer.hpp"
 
 #include <kin/error.hpp>
@@ -19,7 +20,17 @@
 #include <filesystem>
 #include <string>
 
+#include <csignal>
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 using kin::detail::Arena;
 using kin::detail::arena;
@@ -122,6 +133,41 @@ TEST_SUITE("arena") {
     block.bytes()[5000] = std::byte{9};
     kin::detail::populate(block.bytes().data() + 4000, 3000);
     CHECK(block.bytes()[5000] == std::byte{9});
+  }
+
+  // MADV_POPULATE_WRITE came with Linux 5.14.
+  TEST_CASE_FIXTURE(unit::Frame, "an older kernel gives pages too, in the midst of signals") {
+    const std::string answer = unit::answer_of([] {
+      if (!support::refuse_call(SYS_madvise, {2, MADV_POPULATE_WRITE}, EINVAL)) return "no filter";
+      struct sigaction nothing {};
+      nothing.sa_handler = [](int) {};
+      if (::sigaction(SIGALRM, &nothing, nullptr) != 0) return "no handler";
+      itimerval often{};
+      often.it_interval.tv_usec = often.it_value.tv_usec = 200;
+      if (::setitimer(ITIMER_REAL, &often, nullptr) != 0) return "no timer";
+      constexpr std::size_t size = std::size_t{256} << 20;
+      {
+        const Block block(size);
+        block.bytes()[size - 1] = std::byte{7};
+      }
+      // It is closed by the application, and another file gets its number.
+      const int number = descriptor_of_arena();
+      const kin::UniqueFd another(memfd_create("another", MFD_CLOEXEC));
+      if (number == -1 || ::dup2(another.get(), number) != number) return "no descriptor";
+      try {
+        const Block refused(size);
+        return "pages from nowhere";
+      } catch (const std::bad_alloc&) {
+      }
+      struct stat about {};
+      return ::fstat(another.get(), &about) == 0 && about.st_size == 0 ? "well"
+                                                                       : "another file grew";
+    });
+    if (answer == "no filter") {
+      std::puts(support::takes_no_filter);
+      return;
+    }
+    CHECK(answer == "well");
   }
 
   TEST_CASE("a size that is none is refused and another may be tried") {

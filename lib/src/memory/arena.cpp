@@ -61,6 +61,7 @@ std::size_t wanted_size() {
 
 int arena_fd = -1;  // kept for fallocate only; close-on-exec
 ino_t arena_inode = 0;
+dev_t arena_device = 0;
 
 std::span<std::byte> map_arena() {
   for (std::size_t size = round_up(wanted_size(), chunk_size);; size /= 2) {
@@ -77,6 +78,7 @@ std::span<std::byte> map_arena() {
     struct stat about {};
     checked("fstat", ::fstat(fd.get(), &about));
     arena_inode = about.st_ino;
+    arena_device = about.st_dev;
     arena_fd = fd.release();
     return {static_cast<std::byte*>(address), size};
   }
@@ -148,15 +150,36 @@ bool maps_arena(const std::filesystem::path& process) {
   return false;
 }
 
+namespace {
+
+// Before Linux 5.14. A signal takes back all that one call has done; so in steps that come to an end. False
+// also where the application has closed the descriptor, which may be of a file of its own by now.
+bool populate_by_descriptor(std::size_t from, std::size_t length) {
+  constexpr std::size_t step = std::size_t{256} << 10;
+  struct stat about {};
+  if (::fstat(arena_fd, &about) != 0 || about.st_ino != arena_inode ||
+      about.st_dev != arena_device) {
+    return false;
+  }
+  for (std::size_t done = 0; done < length; done += step) {
+    const int result = retry_interrupted([&] {
+      return fallocate(arena_fd, 0, static_cast<off_t>(from + done),
+                       static_cast<off_t>(std::min(step, length - done)));
+    });
+    if (result != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 void populate(std::byte* begin, std::size_t size) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const auto offset = static_cast<std::size_t>(begin - mapping.data());
   const std::size_t from = offset / page * page;
   const std::size_t length = round_up(offset + size, page) - from;
   if (madvise(mapping.data() + from, length, MADV_POPULATE_WRITE) == 0) return;
-  if (errno == EINVAL) {  // an older kernel
-    if (fallocate(arena_fd, 0, static_cast<off_t>(from), static_cast<off_t>(length)) == 0) return;
-  }
+  if (errno == EINVAL && populate_by_descriptor(from, length)) return;
   throw std::bad_alloc();
 }
 
