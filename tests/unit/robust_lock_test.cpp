@@ -9,6 +9,9 @@
 #include <mutex>
 #include <vector>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 using kin::detail::Deadline;
 using kin::detail::RobustGuard;
 using kin::detail::RobustLock;
@@ -189,6 +192,23 @@ TEST_SUITE("robust_lock") {
     lock->make_consistent();
     CHECK(lock->unlock());
     CHECK(is_free_for_others());
+  }
+
+  TEST_CASE_FIXTURE(LockFrame, "so is that of one that nobody has reaped") {
+    const pid_t zombie = ::fork();
+    if (zombie == 0) ::_exit(0);
+    CHECK(unit::eventually([&] { return crash::process_state(zombie) == 'Z'; }));
+    __atomic_store_n(reinterpret_cast<int*>(&*lock), zombie, __ATOMIC_SEQ_CST);
+    SUBCASE("by who waits for it") {}
+    SUBCASE("by who only looks at it") {
+      lock->recover_unmarked();
+      CHECK_FALSE(lock->is_held());
+      CHECK_FALSE(lock->is_at_rest());
+    }
+    CHECK(lock->lock_until(unit::last_moment()) == Found::owner_died);
+    CHECK(::waitpid(zombie, nullptr, 0) == zombie);
+    lock->make_consistent();
+    CHECK(lock->unlock());
   }
 
   TEST_CASE_FIXTURE(LockFrame, "a guard repairs what a death left, and only then") {

@@ -7,11 +7,12 @@
 //
 // One hole is closed here: when the kernel kills for want of memory it may skip the walk along the
 // robust list, so a lock can stay unmarked with a holder that is gone. Who waited a whole slice
-// therefore asks the kernel whether a thread with the holder's id exists at all. A stopped or busy
-// holder exists; nothing is ever taken from it.
+// therefore asks the kernel whether a thread with the holder's id exists at all, and is no zombie that
+// nobody has reaped yet. A stopped or busy holder exists; nothing is ever taken from it.
 
 #include "waiting/robust_lock.hpp"
 
+#include "base/process_stat.hpp"
 #include "base/thread_id.hpp"
 #include "waiting/pause.hpp"
 
@@ -150,8 +151,10 @@ void RobustLock::recover_unmarked() noexcept {
   int word = __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_ACQUIRE);
   const int holder = word & FUTEX_TID_MASK;
   if (holder == 0 || (word & static_cast<int>(FUTEX_OWNER_DIED)) != 0) return;
-  if (syscall(SYS_tkill, holder, 0) == 0 || errno != ESRCH) return;
-  // No such thread. Write what the kernel should have written; only one waiter can succeed.
+  const bool is_there = syscall(SYS_tkill, holder, 0) == 0 || errno != ESRCH;
+  // The kernel walks the list before a thread becomes a zombie, or not at all.
+  if (is_there && process_stat(holder).state != 'Z') return;
+  // It has ended. Write what the kernel should have written; only one waiter can succeed.
   const int marked = (word & static_cast<int>(FUTEX_WAITERS)) | static_cast<int>(FUTEX_OWNER_DIED);
   __atomic_compare_exchange_n(&mutex_.__data.__lock, &word, marked, false, __ATOMIC_SEQ_CST,
                               __ATOMIC_RELAXED);

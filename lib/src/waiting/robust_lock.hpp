@@ -69,6 +69,9 @@ class RobustLock {
   [[nodiscard]] pid_t holder_thread() const noexcept;
   /// Whether it is free, and no dead holder left it: then nothing that it guards is half done.
   [[nodiscard]] bool is_at_rest() const noexcept;
+  /// Marks it if its holder has ended and the kernel has not marked it. Who waits for it does so once a
+  /// slice; for who only looks at it. A system call, where it is held.
+  void recover_unmarked() noexcept;
   /// False when this thread does not hold it.
   bool unlock() noexcept {
     RobustList* own = RobustList::own();
@@ -82,7 +85,6 @@ class RobustLock {
   bool release_by_glibc() noexcept;
   std::optional<Found> lock_slowly(int result, Deadline deadline, FunctionRef<void()> look_around);
   [[nodiscard]] bool looks_free() const noexcept;
-  void recover_unmarked() noexcept;
 
   pthread_mutex_t mutex_;
 };
