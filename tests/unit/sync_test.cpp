@@ -4,8 +4,12 @@
 
 #include <kin/sync.hpp>
 
+#include "deadlock/lock_object.hpp"
+
 #include "frame.hpp"
+#include "short_memory.hpp"
 #include "support/again.hpp"
+#include "support/object_of.hpp"
 #include "support/sanitizer.hpp"
 
 #include <kin/connection.hpp>
@@ -199,6 +203,42 @@ TEST_SUITE("sync") {
     CHECK(lock.owner_died());
     lock.unlock();
     CHECK(frame.lines.size() == 1);
+  }
+
+  // Fails when is_holder() goes by the notes alone.
+  TEST_CASE_TEMPLATE("a later thread with the id of one that ended with it does not hold it", Any,
+                     Lock, RLock) {
+    const LockFrame frame;
+    const Any lock;
+    std::thread([&] { lock.lock(); }).join();
+    auto& notes = static_cast<kin::detail::LockObject&>(crash::object_of(lock));
+    notes.holder_thread = ::gettid();
+    CHECK_FALSE(lock.owner_died());
+    CHECK_THROWS_AS(lock.unlock(), std::logic_error);
+    CHECK(lock.try_lock_for(unit::patience));
+    CHECK(lock.owner_died());
+    CHECK(seen_by_others(lock) == "held");
+    lock.unlock();
+    CHECK(seen_by_others(lock) == "free");
+  }
+
+  TEST_CASE_TEMPLATE("who gets a dead one's lock without memory to say so has it", Any, Lock,
+                     RLock) {
+    if (support::is_sanitized) {
+      std::puts("skipped: a sanitizer's allocator ends a process that has no memory");
+      return;
+    }
+    const LockFrame frame;
+    const Any lock;
+    CHECK(unit::answer_of([&] {
+            std::thread([&] { lock.lock(); }).join();
+            const auto all = unit::use_up_memory();
+            const bool had = lock.try_lock();
+            const bool told = lock.owner_died();
+            lock.unlock();
+            unit::give_back(all);
+            return had && told && lock.try_lock() && !lock.owner_died() ? "well" : "ill";
+          }) == "well");
   }
 
   TEST_CASE_FIXTURE(LockFrame, "a thread holds a thousand and no more") {

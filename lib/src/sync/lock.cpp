@@ -41,8 +41,11 @@ struct Held {
 
 LockObject& lock_in(Object& object) { return static_cast<LockObject&>(object); }
 
+// The notes of a thread that ended with the lock stay until the next has it; and a later thread may have
+// been given its id.
 bool is_holder(const LockObject& lock) {
-  return lock.holder_thread.load(std::memory_order_relaxed) == thread_id() &&
+  return lock.lock.holder_thread() == thread_id() &&
+         lock.holder_thread.load(std::memory_order_relaxed) == thread_id() &&
          lock.holder_process.load(std::memory_order_relaxed) == this_process_or_none();
 }
 
@@ -52,13 +55,17 @@ void tell_of_death(LockObject& lock) {
   lock.depth.store(0);
   // If killed before this: the next holder is told in our place.
   lock.lock.make_consistent();
-  std::string who = "a process";
-  if (dead != 0) {
-    who = "process " + name_of(dead) + " (pid " + std::to_string(pid_of(dead)) + ")";
+  try {
+    std::string who = "a process";
+    if (dead != 0) {
+      who = "process " + name_of(dead) + " (pid " + std::to_string(pid_of(dead)) + ")";
+    }
+    log(LogLevel::warning, "a lock was taken over: " + who +
+                               " or its thread ended while it held it; what it guards may be half"
+                               " changed");
+  } catch (...) {  // NOLINT(bugprone-empty-catch)
+    // No memory for that: owner_died() tells, and this thread has the lock.
   }
-  log(LogLevel::warning, "a lock was taken over: " + who +
-                             " or its thread ended while it held it; what it guards may be half"
-                             " changed");
 }
 
 Wait wait_for(const LockObject& lock, WaitKind kind, std::source_location where) {
@@ -210,7 +217,8 @@ void LockHandle::lock_again(const Hold& hold) const {
 }
 
 bool LockHandle::is_left_by_the_dead() const {
-  const RobustLock& lock = lock_in(object()).lock;
+  RobustLock& lock = lock_in(object()).lock;
+  lock.recover_unmarked();
   return !lock.is_held() && !lock.is_at_rest();
 }
 
