@@ -14,10 +14,12 @@
 #include <kin/sync.hpp>
 #include <kin/unique_fd.hpp>
 
+#include <array>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -87,6 +89,27 @@ TEST_SUITE("fork") {
     writing.reset();
     CHECK(parent.answer() == "0");
     CHECK(all_of(reading) == "printf cout end");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a thread that reads stdin keeps nobody from forking") {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    // In a child, whose stdin it is.
+    unit::Relative child([&] {
+      ::dup2(ends[0], STDIN_FILENO);
+      std::thread reading([] { std::getchar(); });
+      const bool is_read = unit::eventually([] {
+        if (::ftrylockfile(stdin) != 0) return true;
+        ::funlockfile(stdin);
+        return false;
+      });
+      const bool forks = outcome([] { return 7; }) == 7;
+      const bool is_told = ::write(ends[1], "x", 1) == 1;
+      reading.join();
+      return is_read && forks && is_told ? "forked" : "not as expected";
+    });
+    CHECK(child.answer() == "forked");
+    for (const int fd : ends) ::close(fd);
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "a child of plain fork is one of the family at once") {

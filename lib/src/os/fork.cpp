@@ -108,7 +108,15 @@ void call_in_children(void (*handler)() noexcept) noexcept {
 }
 
 void flush_streams() noexcept {
-  std::fflush(nullptr);
+  // All files, also those of the application's; but that waits for who reads one, and stdin is read for
+  // as long as somebody types nothing.
+  if (::ftrylockfile(stdin) == 0) {
+    std::fflush(nullptr);
+    ::funlockfile(stdin);
+  } else {
+    std::fflush(stdout);
+    std::fflush(stderr);
+  }
   for (std::ostream* stream : {&std::cout, &std::cerr, &std::clog}) {
     // Unless the application changed that, they write through stdio and hold nothing themselves.
     using Synced = __gnu_cxx::stdio_sync_filebuf<char>;

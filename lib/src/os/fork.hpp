@@ -33,7 +33,8 @@ bool set_fork_handlers() noexcept;
 /// lock of kin's held. For parts that are loaded: a few.
 void call_in_children(void (*handler)() noexcept) noexcept;
 
-/// Flushes stdio and iostreams; what can't be written is nobody's failure here.
+/// Flushes stdio and iostreams; what can't be written is nobody's failure here. While a thread reads stdin,
+/// of stdio only stdout and stderr; waits for one that reads another FILE.
 void flush_streams() noexcept;
 
 }  // namespace kin::detail
