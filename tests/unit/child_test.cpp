@@ -161,6 +161,71 @@ TEST_SUITE("child") {
     CHECK(idle->exit_code() == -SIGKILL);
   }
 
+  TEST_CASE_FIXTURE(unit::Frame,
+                    "one whose descriptor the application closed is not taken for dead") {
+    const auto idle = start_idle();
+    const int number = idle->descriptor();
+    const auto check_lives = [&] {
+      // Or else what belongs to it were swept while it works.
+      CHECK_THROWS_AS(static_cast<void>(idle->is_alive()), kin::SystemError);
+      CHECK_THROWS_AS(idle->join(unit::last_moment()), kin::SystemError);
+      CHECK(kin::detail::living_children().size() == 1);
+      CHECK_FALSE(kin::detail::is_gone(idle->about().stamp));
+    };
+    const UniqueFd mine(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+    ::close(number);
+    check_lives();
+    SUBCASE("another file has its number") {
+      const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      CHECK(::dup2(file.get(), number) == number);
+      check_lives();
+    }
+    SUBCASE("the pidfd of another that is dead has its number") {
+      const pid_t another = ::fork();
+      if (another == 0) ::_exit(0);
+      const UniqueFd dead = kin::detail::open_pidfd(another);
+      CHECK(::waitpid(another, nullptr, 0) == another);
+      CHECK(::dup2(dead.get(), number) == number);
+      check_lives();
+    }
+    CHECK(::dup3(mine.get(), number, O_CLOEXEC) == number);
+    CHECK(idle->is_alive());
+    idle->terminate_and_join();
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "threads may signal and watch one that another closes") {
+    for (int round = 0; round < 50; ++round) {
+      const auto child = start([] { return 0; });
+      CHECK(child->join(unit::last_moment()));
+      const auto use = [&](const std::function<void()>& once) {
+        return std::thread([&child, once] {
+          try {
+            while (true) once();
+          } catch (const std::logic_error&) {  // closed
+          }
+        });
+      };
+      std::thread asking = use([&] { static_cast<void>(child->descriptor()); });
+      std::thread closing([&] { child->close(); });
+      asking.join();
+      closing.join();
+    }
+    const auto idle = start_idle();
+    Child other({idle->about().pid, 0, "sibling", false, Child::Kind::other},
+                kin::detail::open_pidfd(idle->about().pid));
+    std::thread signalling([&] {
+      CHECK_THROWS_AS(
+          [&] {
+            while (true) other.send_signal(0);
+          }(),
+          std::logic_error);
+    });
+    CHECK_FALSE(other.join(kin::detail::Deadline::after(std::chrono::milliseconds(10))));
+    other.close();
+    signalling.join();
+    idle->terminate_and_join();
+  }
+
   TEST_CASE_FIXTURE(unit::Frame, "a life-line that is cut kills who holds it, busy or not") {
     const crash::SharedPage<std::atomic<bool>> holding;
     auto line = std::make_unique<LifeLine>();

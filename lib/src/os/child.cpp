@@ -117,16 +117,19 @@ int reap_unseen(pid_t pid) noexcept {
 
 Child::~Child() { close(); }
 
-Child::Child(About about, UniqueFd pidfd) noexcept
-    : about_(std::move(about)), pidfd_(std::move(pidfd)) {}
+Child::Child(About about, UniqueFd pidfd)
+    : about_(std::move(about)), pidfd_(std::make_shared<UniqueFd>(std::move(pidfd))) {}
 
-int Child::descriptor() const {
-  if (!pidfd_) {
+std::shared_ptr<const UniqueFd> Child::held_pidfd() const {
+  auto held = family().children.with([&](auto& /*all*/) { return pidfd_; });
+  if (!held || !*held) {
     throw std::logic_error("kin: process " + about_.name +
                            " was closed, or belongs to the process that started it");
   }
-  return pidfd_.get();
+  return held;
 }
+
+int Child::descriptor() const { return held_pidfd()->get(); }
 
 namespace {
 
@@ -137,7 +140,8 @@ Deadline end_of_slice(Deadline deadline) {
 }  // namespace
 
 bool Child::wait_for_death(Deadline deadline) const {
-  pollfd about{descriptor(), POLLIN, 0};
+  const auto held = held_pidfd();
+  pollfd about{held->get(), POLLIN, 0};
   while (true) {
     int milliseconds = -1;
     if (!deadline.is_never()) {
@@ -148,6 +152,8 @@ bool Child::wait_for_death(Deadline deadline) const {
           static_cast<int>((std::clamp<std::int64_t>(left, 0, longest) + 999'999) / 1'000'000);
     }
     const int ready = ::poll(&about, 1, milliseconds);
+    // The application has closed it, with all that it did not know perhaps. That is nobody's death.
+    if ((about.revents & POLLNVAL) != 0) throw SystemError("poll", EBADF);
     if (ready > 0) return true;
     if (ready == -1 && errno != EINTR) throw SystemError("poll", errno);
     if (deadline.has_passed()) return false;
@@ -155,18 +161,23 @@ bool Child::wait_for_death(Deadline deadline) const {
 }
 
 bool Child::reap() {
+  const auto held = held_pidfd();
   family().children.with([&](auto& /*all*/) {
     if (reaped_ || about_.kind != Kind::child) return;
     siginfo_t info{};
     const int result = retry_interrupted([&] {
-      return ::waitid(wait_by_pidfd, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG);
+      return ::waitid(wait_by_pidfd, static_cast<id_t>(held->get()), &info, WEXITED | WNOHANG);
     });
     if (result == 0 && info.si_pid == 0) return;  // not for us yet
     if (result == 0) {
       exit_code_ = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     } else {
-      // Somebody else reaped it.
-      exit_code_ = code_from_kernel(pidfd_.get());
+      if (errno != ECHILD) throw SystemError("waitid", errno);
+      // Somebody else reaped it; or the descriptor is another's by now.
+      const bool is_over = about_.stamp == 0 || is_gone(about_.stamp) ||
+                           (::kill(about_.pid, 0) == -1 && errno == ESRCH);
+      if (!is_over) throw SystemError("waitid", EBADF);
+      exit_code_ = code_from_kernel(held->get());
       const int left = exit_code_of(about_.stamp);
       if (!exit_code_ && left != ProcessSlot::no_exit_code) exit_code_ = left;
     }
@@ -180,6 +191,7 @@ bool Child::reap() {
 }
 
 bool Child::wait_and_reap(Deadline deadline) {
+  if (reaped_) return true;
   if (!wait_for_death(deadline)) return false;
   while (!reap()) {
     if (deadline.has_passed()) return false;
@@ -227,14 +239,15 @@ bool Child::join(Deadline deadline, const Joining& joining) {
 
 void Child::send_signal(int signal) {
   if (reaped_) return;
-  const int pidfd = descriptor();
-  if (syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == -1 && errno != ESRCH) {
+  const auto held = held_pidfd();
+  if (syscall(SYS_pidfd_send_signal, held->get(), signal, nullptr, 0) == -1 && errno != ESRCH) {
     throw SystemError("pidfd_send_signal", errno);
   }
 }
 
 void Child::close() noexcept {
-  pidfd_.reset();
+  // Where a thread waits for it or signals it just now, it is closed by that one.
+  family().children.with([&](auto& /*all*/) { pidfd_.reset(); });
   LifeLine::cut(life_line_);
 }
 
@@ -293,6 +306,7 @@ std::shared_ptr<Child> add_child(Child::About about, UniqueFd pidfd, LifeLine* l
 std::vector<std::shared_ptr<Child>> living_children() {
   std::vector<std::shared_ptr<Child>> living;
   family().children.with([&](auto& all) {
+    living.reserve(all.size());
     for (const auto& one : all) {
       if (auto child = one.lock()) living.push_back(std::move(child));
     }
@@ -302,6 +316,8 @@ std::vector<std::shared_ptr<Child>> living_children() {
       return !child->is_alive();
     } catch (const std::logic_error&) {
       return true;  // closed, so it was dead
+    } catch (const SystemError&) {
+      return false;  // nobody can tell
     }
   });
   return living;
@@ -334,7 +350,7 @@ void forget_children_of_parent() noexcept {
   family().children.with([](auto& all) {
     for (const auto& one : all) {
       if (const auto child = one.lock()) {
-        child->pidfd_.reset();
+        if (child->pidfd_) child->pidfd_->reset();
         // Closed below. NOLINTNEXTLINE(bugprone-unused-return-value)
         static_cast<void>(child->life_line_.release());
       }

@@ -37,7 +37,7 @@ class Child {
     bool is_hidden = false;  // a process of kin's own
   };
 
-  Child(About about, UniqueFd pidfd) noexcept;
+  Child(About about, UniqueFd pidfd);
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -66,6 +66,8 @@ class Child {
  private:
   friend std::shared_ptr<Child> add_child(About about, UniqueFd pidfd, LifeLine* life_line);
   friend void forget_children_of_parent() noexcept;
+  /// Stays open meanwhile, whoever closes this. Throws std::logic_error where it is closed.
+  [[nodiscard]] std::shared_ptr<const UniqueFd> held_pidfd() const;
   bool wait_for_death(Deadline deadline) const;
   /// Of one that is dead. False if it can't be reaped yet: its pidfd tells of a death at once, but who traces
   /// it is told before its parent.
@@ -73,9 +75,9 @@ class Child {
   bool wait_and_reap(Deadline deadline);
 
   About about_;
-  UniqueFd pidfd_;
-  UniqueFd life_line_;            // the write end of a daemon's
-  std::optional<int> exit_code_;  // written once, before reaped_
+  std::shared_ptr<UniqueFd> pidfd_;  // guarded by the lock of this process's children
+  UniqueFd life_line_;               // the write end of a daemon's
+  std::optional<int> exit_code_;     // written once, before reaped_
   std::atomic<bool> reaped_ = false;
 };
 
