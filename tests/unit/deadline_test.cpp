@@ -37,6 +37,14 @@ TEST_SUITE("deadline") {
     CHECK(Deadline::after(std::chrono::nanoseconds::max()).is_never());
     CHECK(Deadline::after(Seconds(1e300)).is_never());
     CHECK(Deadline::after(Seconds(std::numeric_limits<double>::infinity())).is_never());
+    // Fails where moments are subtracted in their own units.
+    using Clock = std::chrono::steady_clock;
+    CHECK(Deadline::at(Clock::time_point::max()).is_never());
+    CHECK(Deadline::at(std::chrono::time_point<Clock, std::chrono::seconds>::max()).is_never());
+    CHECK(Deadline::at(std::chrono::time_point<Clock, std::chrono::hours>::max()).is_never());
+    CHECK(Deadline::at(std::chrono::time_point<Clock, std::chrono::hours>::min())
+              .is_passed_from_start());
+    CHECK(Deadline::at(Clock::time_point::min()).is_passed_from_start());
   }
 
   TEST_CASE("a duration is counted from now, whatever its unit") {

@@ -26,11 +26,12 @@ class Deadline {
     if (seconds >= 1e9L) return never();
     return Deadline(now() + static_cast<std::int64_t>(seconds * 1e9L));
   }
-  /// A moment that has passed means: look, but do not wait.
+  /// A moment that has passed means: look, but do not wait; one too far away to count means never.
   template <typename Clock, typename Duration>
   [[nodiscard]] static Deadline at(std::chrono::time_point<Clock, Duration> moment) {
-    const auto now = Clock::now();
-    return moment > now ? after(moment - now) : passed();
+    // Not in the durations' own units: a moment near the end of time would overflow.
+    using Seconds = std::chrono::duration<long double>;
+    return after(Seconds(moment.time_since_epoch()) - Seconds(Clock::now().time_since_epoch()));
   }
   /// `nanoseconds` on CLOCK_MONOTONIC.
   [[nodiscard]] static constexpr Deadline at(std::int64_t nanoseconds) noexcept {
