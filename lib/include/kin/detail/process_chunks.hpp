@@ -10,6 +10,7 @@
 #include <kin/detail/outcomes.hpp>
 #include <kin/detail/process_tasks.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -71,7 +72,7 @@ class ProcessChunks {
       const std::span<const std::byte> bytes = chunk.message(cargo);
       if constexpr (Plain<Result>) {
         const auto* first = reinterpret_cast<const Result*>(bytes.data());
-        results.insert(results.end(), first, first + bytes.size() / sizeof(Result));
+        results.insert(results.end(), first, first + count_in<Result>(bytes));
       } else {
         InArchive in(bytes, cargo);
         for (std::size_t left = in.load_length(1); left != 0; --left) {
@@ -93,7 +94,7 @@ class ProcessChunks {
       if (from_bytes<std::uint64_t>(bytes.data()) == 0) {
         // No archive where nothing went wrong.
         const std::span<const std::byte> values = bytes.subspan(each_front);
-        const std::size_t count = values.size() / sizeof(Value);
+        const std::size_t count = count_in<Value>(values);
         if constexpr (alignof(Value) <= alignment) {
           // Nobody else reads them any more.
           auto* first = reinterpret_cast<Value*>(const_cast<std::byte*>(values.data()));
@@ -113,12 +114,13 @@ class ProcessChunks {
     }
     if constexpr (Plain<Value>) {
       all.values.resize(in.remaining() / sizeof(Value));
-      in.load_binary(all.values.data(), in.remaining());
+      in.load_binary(all.values.data(), all.values.size() * sizeof(Value));
     } else {
       for (std::size_t left = in.load_length(1); left != 0; --left) {
         all.values.push_back(decode_next<Result>(in));
       }
     }
+    in.finish();
     return TakenOutcomes<Result>(std::move(all));
   }
 
@@ -134,6 +136,13 @@ class ProcessChunks {
   // What stands before the plain values of items that go their own ways, if none of them threw: zeros.
   // A small result is in one cache line with what else of a slot its worker writes.
   static constexpr std::size_t each_front = alignof(ValueOf<Result>) <= 8 ? 8 : alignment;
+
+  // How many of them these bytes are. Throws SerializationError for a part of one.
+  template <typename Each>
+  static std::size_t count_in(std::span<const std::byte> bytes) {
+    if (bytes.size() % sizeof(Each) != 0) InArchive::complain_short();
+    return bytes.size() / sizeof(Each);
+  }
 
   void write_front(std::byte* to, std::size_t count) const {
     ChunkHead head{count, nullptr};
@@ -170,7 +179,16 @@ class ProcessChunks {
 
   // ---- in the worker
 
+  // Of a message with plain items: that they are there, as many as it says.
+  static std::size_t count_of_plain(std::span<const std::byte> bytes) {
+    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    if (count != count_in<T>(bytes.subspan(front))) InArchive::complain_short();
+    return count;
+  }
+
+  // The first to read the message.
   static F read_function(TaskContext& context) {
+    if (context.arguments().size() < front) InArchive::complain_short();
     const std::byte* bytes = context.arguments().data();
     if constexpr (is_bytes_only<F>) {
       if constexpr (function_size<F> == 0) {
@@ -189,10 +207,9 @@ class ProcessChunks {
 
   static Items<T> read_items(TaskContext& context) {
     const std::span<const std::byte> bytes = context.arguments();
-    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
     Items<T> items;
-    items.reserve(count);
     if constexpr (Plain<T>) {
+      const std::size_t count = count_of_plain(bytes);
       const auto* first = reinterpret_cast<const T*>(bytes.data() + front);
       items.assign(first, first + count);
     } else {
@@ -200,6 +217,8 @@ class ProcessChunks {
       context.claim_cargo(cargo);
       InArchive in(bytes, cargo);
       in.take(front);
+      const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+      items.reserve(std::min(count, in.remaining()));
       for (std::size_t i = 0; i < count; ++i) items.push_back(decode_next<T>(in));
       in.finish();
     }
@@ -230,7 +249,7 @@ class ProcessChunks {
   // died, is not done again.
   static void run_in_place(TaskContext& context, F& function) {
     const std::span<const std::byte> bytes = context.arguments();
-    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    const std::size_t count = count_of_plain(bytes);
     const std::byte* items = bytes.data() + front;
     const bool tells = context.keeps_progress();
     std::byte* results = nullptr;
@@ -266,7 +285,7 @@ class ProcessChunks {
   static void run_each_in_place(TaskContext& context, F& function) {
     using Value = ValueOf<Result>;
     const std::span<const std::byte> bytes = context.arguments();
-    const std::size_t count = from_bytes<ChunkHead>(bytes.data()).count;
+    const std::size_t count = count_of_plain(bytes);
     const std::byte* items = bytes.data() + front;
     const bool has_limits = context.has_limits();
     // If killed from here on: who runs it again begins with the first item.

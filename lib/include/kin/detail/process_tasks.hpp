@@ -44,6 +44,7 @@ struct CallMessage {
 
   static void run(TaskContext& context) {
     if constexpr (Bytes::is_plain) {
+      if (context.arguments().size() != Bytes::plain_size) InArchive::complain_short();
       auto parts = Bytes::read(context.arguments().data());
       call(context, parts.function, parts.arguments);
     } else {
