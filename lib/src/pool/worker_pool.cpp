@@ -96,8 +96,11 @@ PoolTask& WorkerPool::take_free() {
 }
 
 void WorkerPool::add_block() {
+  // Whatever needs memory comes first: slots that are published can't be taken back, and a task that
+  // is free has to stay. Where it throws, nothing has changed.
+  auto tasks = std::make_unique<PoolTask[]>(PoolState::size_of_block(blocks_.size()));
+  blocks_.reserve(blocks_.size() + 1);
   const std::span<TaskSlot> slots = add_slots(state());
-  auto tasks = std::make_unique<PoolTask[]>(slots.size());
   for (std::size_t i = slots.size(); i-- > 0;) {
     tasks[i].adopt(*this, slots[i]);
     slots[i].generation = 1;
