@@ -4,6 +4,8 @@
 //
 // Fails when:
 //   add_block() publishes its slots before it has memory for their tasks: a pool that had no memory …
+//   ThreadCrew::queue() posts without the lock, or keeps the task when that throws: a pool of threads …
+//   cancel_pending() copies the list: what a pool of threads is terminated with …
 
 #include "frame.hpp"
 #include "pool/pool_task.hpp"
@@ -15,7 +17,9 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 #include <set>
 #include <string>
@@ -73,5 +77,57 @@ TEST_SUITE("pool shortage") {
     all.clear();
     pool.end();
     engine->end();
+  }
+
+  TEST_CASE("a pool of threads that has no memory for a task forgets it and goes on") {
+    if (!ScarceMemory::is_possible) {
+      std::puts(ScarceMemory::is_impossible);
+      return;
+    }
+    const Frame frame;
+    int failures = 0;
+    for (bool has_failed = true; has_failed;) {
+      kin::ThreadPool pool(1);
+      CHECK(pool.apply(::abs, -1) == 1);
+      {
+        const ScarceMemory scarce(failures);
+        try {
+          static_cast<void>(pool.apply_async(::abs, -2));
+        } catch (const std::bad_alloc&) {
+          ++failures;
+        }
+        has_failed = ScarceMemory::has_failed();
+      }
+      const kin::Future<int> next = pool.apply_async(::abs, -3);
+      REQUIRE(next.wait_for(patience));
+      CHECK(next.get() == 3);
+      pool.close();
+      REQUIRE(pool.join_for(patience));
+    }
+    CHECK(failures >= 2);  // the task, and Asio's token
+  }
+
+  TEST_CASE("what a pool of threads is terminated with needs no memory") {
+    if (!ScarceMemory::is_possible) {
+      std::puts(ScarceMemory::is_impossible);
+      return;
+    }
+    const Frame frame;
+    std::atomic<bool> may_end = false;
+    kin::ThreadPool pool(1);
+    const kin::Future<int> running = pool.apply_async([&] { return may_end.wait(false), 1; });
+    REQUIRE(eventually([&] { return running.running(); }));
+    std::vector<kin::Future<int>> pending;
+    for (int i = 0; i < 200; ++i) pending.push_back(pool.apply_async(::abs, -i));
+    {
+      const ScarceMemory scarce(0);
+      pool.terminate();
+      CHECK_FALSE(ScarceMemory::has_failed());
+    }
+    for (const auto& one : pending) CHECK(one.cancelled());
+    may_end = true;
+    may_end.notify_all();
+    CHECK(running.get() == 1);
+    pool.join();
   }
 }

@@ -21,6 +21,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <stdexcept>
@@ -93,15 +94,20 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   }
 
   void queue(Task& task) {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (!why_broken_.empty()) throw BrokenPool(why_broken_);
-      if (!is_open_)
-        throw std::logic_error("kin: the thread pool takes no more tasks: it was closed");
-      pending_.emplace_back(task);
-      ++open_tasks_;
+    const std::scoped_lock lock(mutex_);
+    if (!why_broken_.empty()) throw BrokenPool(why_broken_);
+    if (!is_open_)
+      throw std::logic_error("kin: the thread pool takes no more tasks: it was closed");
+    pending_.emplace_back(task);
+    // With the lock: a token finds its task, and where there is no memory for one, no other token has
+    // taken the task.
+    try {
+      threads_.post([self = shared_from_this()] { self->run_one(); });
+    } catch (...) {
+      pending_.pop_back();
+      throw;
     }
-    threads_.post([self = shared_from_this()] { self->run_one(); });
+    ++open_tasks_;
   }
 
   /// Whether it was open.
@@ -112,12 +118,19 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   }
 
   void cancel_pending() noexcept {
-    std::deque<TaskRef> pending;
-    {
-      const std::scoped_lock lock(mutex_);
-      pending = pending_;
+    // One by one, as there may be no memory for a list, and without the lock, as observers are called.
+    // Meanwhile threads take some away from the front.
+    std::unique_lock lock(mutex_);
+    const std::uint64_t end = taken_ + pending_.size();
+    for (std::uint64_t at = taken_; at < end; ++at) {
+      at = std::max(at, taken_);
+      if (at >= end) return;
+      TaskRef task = pending_[static_cast<std::size_t>(at - taken_)];
+      lock.unlock();
+      task->cancel(false);
+      task = TaskRef();
+      lock.lock();
     }
-    for (const TaskRef& task : pending) task->cancel(false);
   }
 
   bool join(Deadline deadline) {
@@ -175,6 +188,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
       const std::scoped_lock lock(mutex_);
       task = std::move(pending_.front());
       pending_.pop_front();
+      ++taken_;
       why_broken = why_broken_;
     }
     if (why_broken.empty()) {
@@ -217,6 +231,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   bool is_open_ = true;
   std::string why_broken_;
   std::deque<TaskRef> pending_;
+  std::uint64_t taken_ = 0;  // so many stood before the first of them
   std::size_t open_tasks_ = 0;
   std::condition_variable all_done_;
 };
