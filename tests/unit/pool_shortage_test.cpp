@@ -6,11 +6,16 @@
 //   add_block() publishes its slots before it has memory for their tasks: a pool that had no memory …
 //   ThreadCrew::queue() posts without the lock, or keeps the task when that throws: a pool of threads …
 //   cancel_pending() copies the list: what a pool of threads is terminated with …
+//   kill_the_cancelled() leaves out seats without a worker: a task that was to run again …
+//   Worker::run() goes on with whatever its seat names: a worker that is too late …
 
 #include "frame.hpp"
+#include "nursery/worker.hpp"
 #include "pool/pool_task.hpp"
 #include "pool/worker_pool.hpp"
 #include "scarce_memory.hpp"
+
+#include "support/shared_page.hpp"
 
 #include <kin/error.hpp>
 #include <kin/pool.hpp>
@@ -18,6 +23,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -26,15 +32,32 @@
 #include <typeinfo>
 #include <vector>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 namespace {
 
 using namespace unit;
+using kin::detail::PoolMemory;
 using kin::detail::ProcessEngine;
 using kin::detail::TaskRef;
 using kin::detail::TaskSlot;
+using kin::detail::TaskState;
+using kin::detail::TaskWord;
 using kin::detail::WorkerPool;
 
+int wait_for_signal(int value) {
+  ::sleep(600);
+  return value;
+}
+
 TaskSlot& slot_of(const TaskRef& task) { return static_cast<kin::detail::PoolTask&>(*task).slot(); }
+
+// How often the task below was run.
+std::atomic<int>& runs() {
+  static const crash::SharedPage<std::atomic<int>> page;
+  return *page;
+}
 
 kin::detail::PoolSettings one_worker() {
   kin::detail::PoolSettings settings;
@@ -129,5 +152,52 @@ TEST_SUITE("pool shortage") {
     may_end.notify_all();
     CHECK(running.get() == 1);
     pool.join();
+  }
+
+  TEST_CASE("a task that was to run again is cancelled though there is no worker to be had") {
+    const Frame frame;
+    kin::Pool pool(2);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    const kin::Future<int> future = pool.apply_async({.retries = 3}, wait_for_signal, 1);
+    REQUIRE(eventually([&] { return future.running(); }));
+    const pid_t worker = pool.worker_pids()[slot_of(future.task_ref()).now().seat()];
+    // No descriptors but those that it has, and polls.
+    rlimit before{};
+    REQUIRE(::prlimit(nursery, RLIMIT_NOFILE, nullptr, &before) == 0);
+    const rlimit few{.rlim_cur = 3, .rlim_max = before.rlim_max};
+    REQUIRE(::prlimit(nursery, RLIMIT_NOFILE, &few, nullptr) == 0);
+    ::kill(worker, SIGKILL);
+    REQUIRE(eventually([&] { return pool.worker_pids().size() == 1; }));
+    CHECK(future.running());
+    CHECK(future.cancel({.kill = true}));
+    CHECK(future.wait_for(patience));
+    CHECK(future.cancelled());
+    REQUIRE(::prlimit(nursery, RLIMIT_NOFILE, &before, nullptr) == 0);
+    CHECK(eventually([&] { return pool.worker_pids().size() == 2; }));
+    CHECK(pool.apply(::abs, -1) == 1);
+  }
+
+  TEST_CASE("a worker that is too late to run its task again waits for its end") {
+    const Frame frame;
+    runs() = 0;
+    PoolMemory memory(1);
+    kin::detail::Seat& seat = memory.state().seats()[0];
+    TaskSlot& task = kin::detail::add_slots(memory.state())[0];
+    task.code = [](kin::detail::TaskContext& /*context*/) { ++runs(); };
+    task.generation = 1;
+    task.word = TaskWord(1, TaskState::killing).at(0).bits();
+    seat.current = &task;
+    seat.current_generation = 1;
+    seat.resumes = 1;
+    Relative worker([&] {
+      kin::detail::WorkerSettings settings;
+      kin::detail::work(memory, 0, settings, [] {});
+      return "returned";
+    });
+    REQUIRE(eventually([&] { return seat.resumes == 0; }));
+    REQUIRE(worker.falls_asleep());
+    CHECK(runs() == 0);
+    CHECK(task.now().state() == TaskState::killing);
+    worker.end();
   }
 }

@@ -192,6 +192,8 @@ class Nursery::Watch {
       const Seat& seat = pool_.seats()[i];
       std::optional<Process>& worker = workers_[i];
       TaskSlot* task = seat.current.load();
+      // There may be no worker to be had for one that is to run again.
+      if (!worker) settle_cancelled(memory_, static_cast<std::uint16_t>(i));
       if (!worker || task == nullptr) continue;
       const TaskWord word = task->now();
       if (word.state() != TaskState::killing || word.seat() != i ||

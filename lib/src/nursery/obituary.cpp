@@ -60,4 +60,17 @@ void settle(PoolMemory& memory, const WorkerDeath& death) {
   seat.current.store(nullptr);
 }
 
+void settle_cancelled(PoolMemory& memory, std::uint16_t number) {
+  Seat& seat = memory.state().seats()[number];
+  if (seat.resumes.load() == 0) return;
+  TaskSlot* task = seat.current.load();
+  const TaskWord now = task->now();
+  // Not for a time limit, none runs.
+  if (now.state() != TaskState::killing) return;
+  end_task_if(memory, *task, now.generation(), TaskState::cancelled,
+              [](TaskWord word) { return word.state() == TaskState::killing; });
+  seat.resumes.store(0);
+  seat.current.store(nullptr);
+}
+
 }  // namespace kin::detail

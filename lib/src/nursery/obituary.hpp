@@ -22,4 +22,9 @@ struct WorkerDeath {
 /// If killed in it: the parent ends all tasks, since its nursery is dead.
 void settle(PoolMemory& memory, const WorkerDeath& death);
 
+/// A task that waits in its seat for the next worker there was called off: it ends without one. The
+/// nursery's, for a seat that has no worker; does nothing about others.
+/// If killed in it: as settle().
+void settle_cancelled(PoolMemory& memory, std::uint16_t seat);
+
 }  // namespace kin::detail

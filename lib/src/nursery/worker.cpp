@@ -55,7 +55,12 @@ class Worker {
         ring_(ring) {}
 
   void run() {
-    if (seat_.resumes.exchange(0) != 0) do_task(*seat_.current.load());
+    if (seat_.resumes.exchange(0) != 0) {
+      TaskSlot& left = *seat_.current.load();
+      // Called off meanwhile.
+      if (left.now().state() != TaskState::running) wait_for_death();
+      do_task(left);
+    }
     while (!has_done_enough()) {
       TaskSlot* task = take();
       if (task == nullptr) return;
@@ -154,7 +159,11 @@ class Worker {
       }
       now = task.now();
     }
-    // Somebody has decided that this worker dies for the task. Not to take another one:
+    wait_for_death();
+  }
+
+  // Somebody has decided that this worker dies for the task. Not to take another one:
+  [[noreturn]] static void wait_for_death() {
     while (true) ::pause();
   }
 
