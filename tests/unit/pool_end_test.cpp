@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
+//
+// How pools end, by request and with their nursery, and what becomes of what they had.
+//
+// Fails when:
+//   queue() takes the task back whatever its word says: a task that ends …
 
+#include "channel/writer.hpp"
 #include "frame.hpp"
 #include "memory/heap.hpp"
 #include "pool/pool_task.hpp"
+#include "pool/worker_pool.hpp"
 
 #include "support/again.hpp"
 #include "support/sanitizer.hpp"
@@ -19,6 +26,8 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <typeinfo>
 #include <vector>
 
 #include <unistd.h>
@@ -220,6 +229,49 @@ TEST_SUITE("pool end") {
     const Frame frame;
     const kin::Pool pool(2);
     CHECK(kin::active_children().empty());
+  }
+
+  kin::detail::PoolSettings one_worker() {
+    kin::detail::PoolSettings settings;
+    settings.workers = 1;
+    return settings;
+  }
+
+  TEST_CASE("a task that ends while it is queued in vain stays as it ended") {
+    const Frame frame;
+    const auto engine = kin::detail::ProcessEngine::start(one_worker());
+    kin::detail::WorkerPool pool(*engine, one_worker());
+    const kin::detail::TaskRef task = pool.hold(nullptr, {}, {}, {}, typeid(void));
+    auto& queued = static_cast<kin::detail::PoolTask&>(*task);
+    kin::detail::ByteChannel& hints = pool.memory().tasks();
+    std::atomic<bool> has_thrown = false;
+    std::thread thread;
+    {
+      const kin::detail::RobustGuard guard(hints.tail_lock, [] {});
+      thread = std::thread([&] {
+        try {
+          pool.queue(queued);
+        } catch (const kin::QueueShutDown&) {
+          has_thrown = true;
+        }
+      });
+      CHECK(eventually([&] { return queued.slot().now().state() == TaskState::queued; }));
+      // As whoever terminates the pool, and the nursery, do.
+      kin::detail::commit_tail(hints, kin::detail::own_tail(hints).shut());
+      kin::detail::end_tasks_if(
+          pool.memory(), TaskState::cancelled,
+          [](kin::detail::TaskWord word) { return word.state() == TaskState::queued; });
+    }
+    thread.join();
+    CHECK_FALSE(has_thrown);
+    CHECK(queued.slot().now().state() == TaskState::cancelled);
+    CHECK_THROWS_AS(std::rethrow_exception(task->failure()), kin::CancelledError);
+    // One that nobody has ended is held again.
+    const kin::detail::TaskRef other = pool.hold(nullptr, {}, {}, {}, typeid(void));
+    CHECK_THROWS_AS(pool.queue(static_cast<kin::detail::PoolTask&>(*other)), kin::QueueShutDown);
+    CHECK(static_cast<kin::detail::PoolTask&>(*other).slot().now().state() == TaskState::held);
+    pool.end();
+    engine->end();
   }
 
   TEST_CASE("a pool of threads goes on when the first thing is shared") {

@@ -37,6 +37,17 @@ std::string next_pool_name() {
   return "Pool-" + std::to_string(++pools);
 }
 
+// One of which no worker knows: it is held again. False when it has ended meanwhile.
+bool take_back(TaskSlot& slot) {
+  TaskWord now = slot.now();
+  while (now.state() == TaskState::queued) {
+    std::uint64_t before = now.bits();
+    if (slot.word.compare_exchange_strong(before, now.with(TaskState::held).bits())) return true;
+    now = TaskWord(before);
+  }
+  return false;
+}
+
 }  // namespace
 
 WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
@@ -226,7 +237,8 @@ void WorkerPool::queue(PoolTask& task) {
   try {
     put_hint(memory_.tasks(), TaskHint::to(slot, slot.generation));
   } catch (...) {
-    slot.word.store(held.bits());  // nobody has heard of it
+    // No worker has heard of it; but who ends all of the pool's tasks may have ended it: then it tells itself.
+    if (!take_back(slot)) return;
     refuse_unless_open();
     throw;
   }
