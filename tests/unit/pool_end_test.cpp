@@ -3,6 +3,7 @@
 // How pools end, by request and with their nursery, and what becomes of what they had.
 //
 // Fails when:
+//   join_nursery() reads the phase once: who waits for a pool's end …
 //   queue() takes the task back whatever its word says: a task that ends …
 
 #include "channel/writer.hpp"
@@ -19,11 +20,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -229,6 +233,38 @@ TEST_SUITE("pool end") {
     const Frame frame;
     const kin::Pool pool(2);
     CHECK(kin::active_children().empty());
+  }
+
+  // What the kernel says of a process or a thread: "(name) state …".
+  std::string stat_of(const std::string& process) {
+    std::string text;
+    std::ifstream file("/proc/" + process + "/stat");
+    std::getline(file, text);
+    return text.substr(std::min(text.find('('), text.size()));
+  }
+  bool sleeps(pid_t thread) {
+    return stat_of("self/task/" + std::to_string(thread)).find(") S ") != std::string::npos;
+  }
+
+  TEST_CASE(
+      "who waits for a pool's end does not wait for its stopped nursery once it is terminated") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    ::kill(nursery, SIGSTOP);
+    pool.close();
+    std::atomic<pid_t> joins = 0;
+    std::atomic<bool> joined = false;
+    std::thread thread([&] {
+      joins = ::gettid();
+      pool.join();
+      joined = true;
+    });
+    CHECK(eventually([&] { return joins != 0 && sleeps(joins); }));
+    pool.terminate();
+    CHECK(eventually([&] { return joined.load(); }));
+    if (!joined) ::kill(nursery, SIGKILL);
+    thread.join();
   }
 
   kin::detail::PoolSettings one_worker() {

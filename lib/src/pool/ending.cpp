@@ -11,7 +11,9 @@
 
 #include <kin/log.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <stdexcept>
 
 #include <sys/eventfd.h>
@@ -99,7 +101,14 @@ bool WorkerPool::join_nursery(Deadline deadline) {
     }
     return nursery_->join_for(std::chrono::nanoseconds(until.nanoseconds() - Deadline::now()));
   };
-  if (state().phase.load() != PoolState::terminating) return join_until(deadline);
+  const auto end_of_slice = [&] {
+    return Deadline::at(std::min(deadline.nanoseconds(), Deadline::now() + slice_nanoseconds));
+  };
+  // Another thread may terminate it meanwhile.
+  while (state().phase.load() != PoolState::terminating) {
+    if (join_until(end_of_slice())) return true;
+    if (deadline.has_passed()) return false;
+  }
   const Deadline patient = Deadline::after(patience);
   if (join_until(patient.nanoseconds() < deadline.nanoseconds() ? patient : deadline)) return true;
   if (deadline.has_passed()) return false;
