@@ -3,6 +3,7 @@
 // How pools end, by request and with their nursery, and what becomes of what they had.
 //
 // Fails when:
+//   end_orphans() only waits: a worker that has become another program … (in 90 s)
 //   join_nursery() reads the phase once: who waits for a pool's end …
 //   queue() takes the task back whatever its word says: a task that ends …
 
@@ -244,6 +245,23 @@ TEST_SUITE("pool end") {
   }
   bool sleeps(pid_t thread) {
     return stat_of("self/task/" + std::to_string(thread)).find(") S ") != std::string::npos;
+  }
+
+  TEST_CASE("a worker that has become another program ends with its pool's nursery") {
+    const Frame frame;
+    kin::Pool pool(1);
+    const int nursery = pool.apply([] { return static_cast<int>(::getppid()); });
+    const auto began = std::chrono::steady_clock::now();
+    const kin::Future<int> future =
+        pool.apply_async([] { return ::execl("/bin/sleep", "sleep", "90", nullptr); });
+    const std::string worker = std::to_string(pool.worker_pids()[0]);
+    // Behind the end of exec(), which closes its life-line.
+    REQUIRE(eventually([&] { return stat_of(worker).starts_with("(sleep) S "); }));
+    ::kill(nursery, SIGKILL);
+    CHECK(future.wait_for(patience));
+    CHECK_THROWS_AS(static_cast<void>(future.get()), kin::BrokenPool);
+    // Not since that program had ended.
+    CHECK(std::chrono::steady_clock::now() - began < 90s);
   }
 
   TEST_CASE(

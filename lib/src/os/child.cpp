@@ -81,13 +81,19 @@ UniqueFd open_pidfd(pid_t pid) {
       UniqueFd(static_cast<int>(checked("pidfd_open", syscall(SYS_pidfd_open, pid, 0)))));
 }
 
-void sweep_when_gone(Stamp stamp) {
-  constexpr int slice = 250;
-  while (!sweep_if_gone(stamp)) {
+bool kill_and_sweep(Stamp stamp, Deadline deadline) {
+  constexpr std::int64_t slice = 250;
+  while (true) {
     const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_of(stamp), 0)));
+    // Behind that: a process that is not gone is the one which the descriptor names.
+    if (sweep_if_gone(stamp)) return true;
+    if (process) syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+    if (deadline.has_passed()) return false;
     pollfd about{process.get(), POLLIN, 0};
+    const std::int64_t left = (deadline.nanoseconds() - Deadline::now()) / 1'000'000 + 1;
     // Without a descriptor, where the table is full: look again in a moment.
-    ::poll(&about, process ? 1 : 0, process ? slice : 1);
+    const std::int64_t longest = process ? slice : 1;
+    ::poll(&about, process ? 1 : 0, static_cast<int>(std::clamp<std::int64_t>(left, 0, longest)));
   }
 }
 

@@ -113,8 +113,9 @@ void end_children() noexcept;
 void forget_children_of_parent() noexcept;
 
 UniqueFd open_pidfd(pid_t pid);
-/// Waits for the end of a process that need not be a child of this one, and takes away what belonged to it.
-void sweep_when_gone(Stamp stamp);
+/// Kills a process that need not be a child of this one, waits for its end, and takes away what belonged to
+/// it. False when it lives on at the deadline; one that may not be killed is waited for all the same.
+bool kill_and_sweep(Stamp stamp, Deadline deadline);
 /// Ends a child that was forked a moment ago, has no Child yet, and does not end by itself.
 void kill_and_reap(pid_t pid, Stamp stamp) noexcept;
 /// Waits for a child that no wait() of the application's sees, and returns its exit code; 0 where that can't

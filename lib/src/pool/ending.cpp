@@ -117,18 +117,18 @@ bool WorkerPool::join_nursery(Deadline deadline) {
   return join_until(deadline);
 }
 
-void WorkerPool::look_after_nursery() {
+void WorkerPool::look_after_nursery(Deadline deadline) {
   // It was started. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   if (is_over_.load() || nursery_->is_alive()) return;
   const std::shared_ptr<ProcessEngine> alive = keep_alive();
-  bury_tasks();
+  // Or another thread is about it.
+  const std::unique_lock lock(ending_, std::try_to_lock);
+  if (lock && end_orphans(deadline)) bury_tasks();
 }
 
-// The nursery is dead; what it left undone ends here.
+// The nursery is dead, and all workers; what they left undone ends here. With the lock.
 void WorkerPool::bury_tasks() {
-  const std::scoped_lock lock(ending_);
   if (is_over_.load()) return;
-  wait_for_orphans();
   const bool was_asked = state().phase.load() == PoolState::terminating;
   is_over_.store(true);
   end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
@@ -138,19 +138,32 @@ void WorkerPool::bury_tasks() {
 }
 
 void WorkerPool::bury() {
-  bury_tasks();
+  {
+    const std::scoped_lock lock(ending_);
+    if (end_orphans(Deadline::never())) bury_tasks();
+  }
   // Another lock: the notices' thread may be about to bury.
   const std::scoped_lock lock(ending_notices_);
   if (state().phase.load() != PoolState::open) notices_.end();
 }
 
 // Workers are killed when their nursery dies; until the kernel says that they are gone they may still
-// write.
-void WorkerPool::wait_for_orphans() const {
-  for (Seat& seat : state().seats()) {
-    if (const Stamp worker = seat.worker.load(); worker != 0) sweep_when_gone(worker);
-    seat.pid.store(0);
-  }
+// write. One whose task has become another program, by exec(), has no life-line any more, so they are
+// killed here as well: all of them before one is waited for. False when some are left at the deadline.
+bool WorkerPool::end_orphans(Deadline deadline) const {
+  const auto end_all = [&](Deadline until) {
+    bool are_gone = true;
+    for (Seat& seat : state().seats()) {
+      const Stamp worker = seat.worker.load();
+      if (worker != 0 && !kill_and_sweep(worker, until)) {
+        are_gone = false;
+      } else {
+        seat.pid.store(0);
+      }
+    }
+    return are_gone;
+  };
+  return is_over_.load() || end_all(Deadline::passed()) || end_all(deadline);
 }
 
 }  // namespace kin::detail

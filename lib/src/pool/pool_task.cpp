@@ -16,6 +16,7 @@
 #include <kin/detail/archive.hpp>
 #include <kin/error.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -58,14 +59,16 @@ bool PoolTask::wait_until_over(Deadline deadline) {
       continue;
     }
     if (!futex_wait_slice(slot_->sleepers_word(), now_awaited.low(), deadline)) {
-      pool_->look_after_nursery();
+      // Not past a soft limit, or what else is looked for here.
+      const std::int64_t slice_ends = Deadline::now() + slice_nanoseconds;
+      pool_->look_after_nursery(Deadline::at(std::min(deadline.nanoseconds(), slice_ends)));
     }
   }
 }
 
 void PoolTask::look_around() {
   pool_->check_process();
-  pool_->look_after_nursery();
+  pool_->look_after_nursery(Deadline::passed());
 }
 
 bool PoolTask::cancel(bool kill) {

@@ -297,7 +297,7 @@ void WorkerPool::call_observers(const TaskSlot& slot) {
 
 void WorkerPool::look_around() {
   const std::shared_ptr<ProcessEngine> alive = keep_alive();
-  look_after_nursery();
+  look_after_nursery(Deadline::at(Deadline::now() + slice_nanoseconds));
 }
 
 // For those of which a dead one did not come to tell. Whoever lives and has ended a task posts it: then it is

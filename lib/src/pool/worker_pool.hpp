@@ -47,8 +47,9 @@ class WorkerPool {
   /// Nobody refers to it any more, but it is not over.
   void put_aside(PoolTask& task) noexcept;
 
-  /// Part of every slice of a wait, and of the notices' thread: what to do when the nursery is dead.
-  void look_after_nursery();
+  /// Part of every slice of a wait, and of the notices' thread: what to do when the nursery is dead. Its
+  /// workers' end may be waited for so long; then the next look goes on with it.
+  void look_after_nursery(Deadline deadline);
   void ring_nursery() noexcept;
   /// Somebody awaits one.
   void start_notices();
@@ -79,7 +80,7 @@ class WorkerPool {
   bool join_nursery(Deadline deadline);
   void bury_tasks();
   void bury();
-  void wait_for_orphans() const;
+  [[nodiscard]] bool end_orphans(Deadline deadline) const;
 
   ProcessEngine& engine_;
   Stamp creator_;
