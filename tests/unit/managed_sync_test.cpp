@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -157,6 +158,12 @@ TEST_SUITE("managed sync") {
     CHECK(eventually([&] { return bounded.value() == 2; }));
     CHECK(plain.value() == 2);
     CHECK_THROWS_AS(static_cast<void>(manager.semaphore(-1)), std::invalid_argument);
+    constexpr int most = std::numeric_limits<int>::max();
+    CHECK_THROWS_AS(plain.release(most), std::overflow_error);
+    CHECK(plain.value() == 2);
+    plain.release(most - 2);
+    CHECK(plain.value() == most);
+    CHECK_THROWS_AS(plain.release(), std::overflow_error);
   }
 
   TEST_CASE("an event lets go all who wait") {

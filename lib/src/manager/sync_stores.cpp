@@ -12,6 +12,7 @@
 #include <kin/error.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -104,6 +105,9 @@ void SemaphoreStore::release(std::uint64_t process, int count) {
   if (count < 1) throw std::invalid_argument("kin: release() of less than one permit");
   if (is_bounded_ && count > most_ - value_) {
     throw std::logic_error("kin: a bounded semaphore was released more often than acquired");
+  }
+  if (count > std::numeric_limits<int>::max() - value_) {
+    throw std::overflow_error("kin: too many permits in a semaphore");
   }
   value_ += count;
   // Its own first, then another's.

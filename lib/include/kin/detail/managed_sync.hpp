@@ -63,7 +63,8 @@ class RLock : public Lock {
 /// Permits in a manager's server.
 ///
 /// If a process dies: what it holds stays taken, of a BoundedSemaphore it is free again within half a second.
-/// Throws: as Proxy; std::logic_error when a bounded one is released more often than acquired.
+/// Throws: as Proxy; std::logic_error when a bounded one is released more often than acquired,
+/// std::overflow_error when another gets more permits than an int can count.
 /// Python: manager.Semaphore(), manager.BoundedSemaphore().
 class KIN_EXPORT Semaphore : public Proxy<detail::SemaphoreStore> {
  public:
