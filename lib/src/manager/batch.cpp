@@ -8,6 +8,7 @@
 #include "manager/batch.hpp"
 #include "wire/exception.hpp"
 
+#include <cstddef>
 #include <cstring>
 #include <stdexcept>
 
@@ -34,6 +35,20 @@ void append(std::vector<std::byte>& to, const Head& head, std::span<const std::b
   if (!bytes.empty()) std::memcpy(to.data() + at + sizeof head, bytes.data(), bytes.size());
 }
 
+// Handles, and behind them what tells how many there are: both or, where there is no memory, none.
+template <typename Head>
+void append(std::vector<std::byte>& to, std::vector<Handle>& to_handles, const Head& head,
+            std::span<const std::byte> bytes, std::span<const Handle> handles) {
+  const std::size_t before = to_handles.size();
+  to_handles.insert(to_handles.end(), handles.begin(), handles.end());
+  try {
+    append(to, head, bytes);
+  } catch (...) {
+    to_handles.erase(to_handles.begin() + static_cast<std::ptrdiff_t>(before), to_handles.end());
+    throw;
+  }
+}
+
 template <typename Head>
 Head take_head(std::span<const std::byte>& from) {
   if (from.size() < sizeof(Head)) InArchive::complain_short();
@@ -41,6 +56,10 @@ Head take_head(std::span<const std::byte>& from) {
   from = from.subspan(sizeof(Head));
   if (head.size > from.size()) InArchive::complain_short();
   return head;
+}
+
+[[noreturn]] void complain_left_handles() {
+  InArchive::complain("it has more handles than its calls need");
 }
 
 struct Answers {
@@ -60,12 +79,11 @@ class PartOfBatch final : public HostedCall {
     if (!cargo.descriptors.empty()) {
       throw std::logic_error("kin: a batch has no room for descriptors");
     }
-    answers_.handles.insert(answers_.handles.end(), cargo.handles.begin(), cargo.handles.end());
-    append(answers_.bytes,
+    append(answers_.bytes, answers_.handles,
            AnswerHead{.size = bytes.size(),
                       .handles = static_cast<std::uint32_t>(cargo.handles.size()),
                       .is_exception = 0},
-           bytes);
+           bytes, cargo.handles);
     is_answered_ = true;
   }
   void park(Attempt /*attempt*/, Withdrawal withdrawn) override {
@@ -110,6 +128,7 @@ void run_batch(HostedCall& whole) {
     }
     rest = rest.subspan(head.size);
   }
+  if (first_handle != handles.size()) complain_left_handles();
   whole.begin_giving();
   whole.give(answers.bytes, {.handles = answers.handles, .descriptors = {}});
 }
@@ -146,9 +165,9 @@ std::size_t BatchMessage::add(HostedCode code, std::span<const std::byte> argume
   if (!cargo.descriptors.empty()) {
     throw std::logic_error("kin: a batch has no room for descriptors");
   }
-  handles_.insert(handles_.end(), cargo.handles.begin(), cargo.handles.end());
-  append(bytes_, CallHead{.code = code, .size = arguments.size(), .handles = cargo.handles.size()},
-         arguments);
+  append(bytes_, handles_,
+         CallHead{.code = code, .size = arguments.size(), .handles = cargo.handles.size()},
+         arguments, cargo.handles);
   return count_++;
 }
 
@@ -176,6 +195,7 @@ void BatchAnswers::take(std::span<const std::byte> bytes, IncomingCargo cargo) {
     rest = rest.subspan(head.size);
   }
   if (first_handle > handles_.size()) InArchive::complain_short();
+  if (first_handle < handles_.size()) complain_left_handles();
   are_here_ = true;
 }
 
