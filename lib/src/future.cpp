@@ -5,6 +5,8 @@
 
 #include <kin/future.hpp>
 
+#include "base/fork_lock.hpp"
+#include "base/immortal.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/soft_limit.hpp"
@@ -12,6 +14,7 @@
 #include <kin/log.hpp>
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <deque>
 #include <mutex>
@@ -30,10 +33,19 @@ struct Task::Observers {
 
 namespace {
 
-// A lock a task would be too many; so tasks share some.
-std::mutex& lock_of(const Task& task) noexcept {
-  static std::mutex locks[64];
-  return locks[(reinterpret_cast<std::uintptr_t>(&task) >> 6) % 64];
+// A lock a task would be too many; so tasks share some. Each costs every fork a little, so there are few.
+using Locks = std::array<ForkLock, 16>;
+
+Locks& locks() {
+  static Immortal<Locks> all;
+  return *all;
+}
+[[maybe_unused]] const bool locks_are_made = made_at_load(locks);
+
+// Under it nothing is called that is not of here: no observer, and none is destroyed.
+ForkLock& lock_of(const Task& task) noexcept {
+  Locks& all = locks();
+  return all[(reinterpret_cast<std::uintptr_t>(&task) >> 6) % all.size()];
 }
 
 }  // namespace
