@@ -156,12 +156,18 @@ void Task::drop_observers() noexcept {
 
 template <typename Call>
 void Task::call_logged(Call&& call) const noexcept {
+  const auto complain = [this](const auto&... words) noexcept {
+    try {
+      log(LogLevel::error, (("a callback of " + name() + " threw") + ... + words));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): without memory there is nothing to be said
+    }
+  };
   try {
     call();
   } catch (const std::exception& error) {
-    log(LogLevel::error, "a callback of " + name() + " threw: " + error.what());
+    complain(": ", error.what());
   } catch (...) {
-    log(LogLevel::error, "a callback of " + name() + " threw what is no std::exception");
+    complain(" what is no std::exception");
   }
 }
 

@@ -4,6 +4,7 @@
 //
 // Fails when:
 //   the locks of tasks are no ForkLocks: "a child may observe what a thread of its parent observes"
+//   Task::call_logged() makes its text outside of a try: "a callback threw, and there is no memory to tell"
 
 #include <kin/detail/task.hpp>
 #include <kin/log.hpp>
@@ -75,5 +76,25 @@ TEST_SUITE("task") {
       });
     }
     CHECK(answer == "observed");
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "a callback threw, and there is no memory to tell") {
+    const auto told = [](bool has_name) {
+      return unit::answer_of([has_name] {
+        static std::string line;
+        kin::set_log_sink([](kin::LogLevel /*level*/, std::string_view text) { line = text; });
+        OwnTask task;
+        task.has_name = has_name;
+        bool is_next_called = false;
+        task.observe([] { throw std::runtime_error("no"); });
+        task.observe([&] { is_next_called = true; });
+        task.is_finished = true;
+        task.call_observers();
+        if (!is_next_called) return std::string("the next was not called");
+        return line.substr(std::min(line.find(' '), line.size()));
+      });
+    };
+    CHECK(told(true) == " error: a callback of its own task threw: no");
+    CHECK(told(false).empty());
   }
 }
