@@ -74,19 +74,14 @@ class FutureBell {
 class Wait {
  public:
   explicit Wait(std::span<const Waitable> things) : things_(things), ready_(things.size()) {
-    for (const Waitable& thing : things) {
-      const int* plain = std::get_if<int>(&thing.source());
-      if (plain != nullptr && *plain < 0) throw SystemError("poll", EBADF);
-      polled_.push_back({plain != nullptr ? *plain : -1, POLLIN, 0});  // poll() leaves out -1
-      if (plain == nullptr) ++seen_in_memory_;
-    }
-    // A channel may make its bell now, which must not get a number that the caller takes for open.
-    if (seen_in_memory_ > 0 && seen_in_memory_ < things.size()) ask_kernel(0);
     for (std::size_t i = 0; i < things.size(); ++i) {
-      with_channel(things[i], [&](const auto& channel) {
-        polled_[i].fd = channel.descriptor();
-        if (polled_[i].fd < 0) throw SystemError("poll", EBADF);
-      });
+      if (const int* plain = std::get_if<int>(&things[i].source())) add(*plain, i);
+    }
+    seen_in_memory_ = things.size() - polled_.size();
+    // A channel may make its bell now, which must not get a number that the caller takes for open.
+    if (seen_in_memory_ > 0) ask_kernel(0);
+    for (std::size_t i = 0; i < things.size(); ++i) {
+      with_channel(things[i], [&](const auto& channel) { add(channel.descriptor(), i); });
     }
   }
 
@@ -127,9 +122,10 @@ class Wait {
   bool poll(int milliseconds) {
     if (!ask_kernel(milliseconds)) return false;
     bool found = false;
-    for (std::size_t i = 0; i < things_.size(); ++i) {
-      if (polled_[i].revents == 0) continue;
-      if (is_news(i)) {
+    for (std::size_t at = 0; at < polled_things_.size(); ++at) {
+      if (polled_[at].revents == 0) continue;
+      const std::size_t i = polled_things_[at];
+      if (is_news(things_[i], polled_[at].revents)) {
         ready_[i] = true;
         found = true;
       }
@@ -160,7 +156,14 @@ class Wait {
   }
 
  private:
+  void add(int descriptor, std::size_t thing) {
+    if (descriptor < 0) throw SystemError("poll", EBADF);
+    polled_.push_back({descriptor, POLLIN, 0});
+    polled_things_.push_back(thing);
+  }
+
   bool ask_kernel(int milliseconds) {
+    if (polled_.empty()) return false;  // futures, which have no bell yet
     const int count = ::poll(polled_.data(), polled_.size(), milliseconds);
     if (count == -1 && errno != EINTR) throw SystemError("poll", errno);
     const auto is_closed = [](const pollfd& one) { return (one.revents & POLLNVAL) != 0; };
@@ -180,18 +183,20 @@ class Wait {
   }
 
   // A bell may have rung for what another has taken since.
-  bool is_news(std::size_t i) {
+  static bool is_news(const Waitable& thing, short events) {
     bool news = true;
-    with_channel(things_[i], [&](const auto& channel) {
+    with_channel(thing, [&](const auto& channel) {
       // Asked in this order: what was sent before the end came is there now.
-      news = (polled_[i].revents & POLLHUP) != 0 || channel.is_ready();
+      news = (events & POLLHUP) != 0 || channel.is_ready();
       if (!news) channel.silence();
     });
     return news;
   }
 
   std::span<const Waitable> things_;
-  std::vector<pollfd> polled_;  // one each, and behind them the bell of all futures
+  // poll() takes no more entries than a process may have descriptors: so futures have none each.
+  std::vector<pollfd> polled_;              // behind all others the bell of the futures
+  std::vector<std::size_t> polled_things_;  // of which thing each of the others is
   std::vector<bool> ready_;
   std::vector<std::shared_ptr<const void>> held_;
   std::optional<FutureBell> futures_;

@@ -8,6 +8,7 @@
 //   ThreadTask::want_notice() does not check the process: "a future in a forked child"
 //   call_observers() does not wait for the first: "not before its callback was called"
 //   Arrivals::next() does not look between slices: "a wait in a callback"
+//   Wait gives poll() an entry for each future: "more of them than there may be descriptors"
 //   ~FutureBell() does not unobserve: "a call that is waited for again and again"
 
 #include "workers.hpp"
@@ -21,6 +22,7 @@
 #include <ranges>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace trial;
@@ -44,6 +46,22 @@ int open_descriptors() {
   for (int fd = 0; fd < 1024; ++fd) count += ::fcntl(fd, F_GETFD) != -1 ? 1 : 0;
   return count;
 }
+
+/// While it lives this process may have so many descriptors.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(rlim_t most) {
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
+    const rlimit less{.rlim_cur = most, .rlim_max = before_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &less) == 0);
+  }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+  ~DescriptorLimit() { CHECK(::setrlimit(RLIMIT_NOFILE, &before_) == 0); }
+
+ private:
+  rlimit before_{};
+};
 
 }  // namespace
 
@@ -118,6 +136,31 @@ TEST_SUITE("wait_future") {
     std::vector<int> expected;
     for (int i = 0; i < 300; ++i) expected.push_back(i * i);
     CHECK(results == expected);
+  }
+
+  TEST_CASE_FIXTURE(Trial, "more of them than there may be descriptors") {
+    const DescriptorLimit limit(256);
+    std::vector<kin::Promise<int>> promises(400);
+    std::vector<kin::Waitable> things;
+    for (auto& promise : promises) things.emplace_back(promise.get_future());
+    const kin::Queue<int> queue;
+    things.emplace_back(queue);
+    CHECK(kin::wait_any(things, 0s).empty());
+
+    const pid_t waiter = ::gettid();
+    const auto falls_asleep = [waiter] {
+      return eventually([waiter] { return crash::process_state(waiter) == 'S'; });
+    };
+    std::thread other([&] {
+      if (falls_asleep()) promises[399].set_result(1);
+    });
+    CHECK(kin::wait_any(things, patience) == Indices{399});
+    other.join();
+    queue.put(1);
+    CHECK(kin::wait_any(things, patience) == Indices{399, 400});
+    things.pop_back();  // nothing but futures
+    CHECK(kin::wait_any(things, patience) == Indices{399});
+    CHECK(kin::wait_any(std::span(things).first(399), 0s).empty());
   }
 
   TEST_CASE_FIXTURE(Trial, "a future that is cancelled, or whose worker dies") {
