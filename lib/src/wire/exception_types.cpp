@@ -252,8 +252,8 @@ void add_standard(Entries& entries) {
 
 void add_own(Entries& entries) {
   add_all<ByText, Error, QueueShutDown, EndOfStream, BrokenPipe, BrokenBarrierError, DeadlockError,
-          SerializationError, TimeoutError, CancelledError, InvalidStateError, BrokenPool,
-          ManagerDied>(entries);
+          AuthenticationError, SerializationError, TimeoutError, CancelledError, InvalidStateError,
+          BrokenPool, ManagerDied>(entries);
   add_one<SystemError, KinSystemErrorWay>(entries);
   add_one<BufferTooShort, BufferTooShortWay>(entries);
   add_one<OwnerDied, OwnerDiedWay>(entries);
