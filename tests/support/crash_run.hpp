@@ -101,7 +101,8 @@ struct Scenario {
   std::function<void()> once_asleep = [] {};
 
   /// The operation runs at full speed until it has stored to a word (of 8 bytes, in shared memory) so
-  /// often. Kill points are counted from there on, and only so many of them, or until something holds.
+  /// often, behind its sleep if it has a waker. Kill points are counted from there on, and only so many of
+  /// them, or until something holds.
   struct Lead {
     std::function<const void*()> word = {};
     std::size_t stores = 0;

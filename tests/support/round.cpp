@@ -122,6 +122,11 @@ void Round::fall_asleep(Stepper& victim) {
 void Round::lead_in(Stepper& victim) {
   const Stepper::CloseUp watching(victim);
   StepPatience patience(scenario_.patience);
+  // Out of the sleep that it may be in, which is no store.
+  while (victim.state() == Stepper::State::asleep) {
+    victim.step();
+    give_up_after(patience, victim);
+  }
   const void* const word = scenario_.lead.word();
   for (std::size_t stores = 0; stores < scenario_.lead.stores;) {
     switch (victim.run_to_store(word)) {
