@@ -15,10 +15,14 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+
+#include <sys/types.h>
+#include <unistd.h>
 
 using crash::Moment;
 using crash::require;
@@ -80,6 +84,11 @@ struct Fresh {
       const std::scoped_lock guard(*lock);
       if (shared->waits == times) return;
     }
+  }
+
+  /// The word that decides: the first of its line, behind those of the object and of who waits.
+  [[nodiscard]] const void* let_go() const {
+    return reinterpret_cast<const std::byte*>(&crash::object_of(*changed)) + 192;
   }
 
   /// The sleeper gets the item. Looks without the lock first: who takes that from the dead is told, and
@@ -181,6 +190,68 @@ TEST_SUITE("condition") {
               fresh.lock->unlock();
             },
         .sleeper = [&] { return fresh.take_as_sleeper(0); },
+        .budget = 8s,
+    });
+  }
+
+  TEST_CASE("one whose time is up is stopped, and has no notification that is made then") {
+    struct Notifier {
+      std::atomic<pid_t> pid;
+      std::atomic<bool> begins;
+      std::atomic<bool> has_ended;
+    };
+    const crash::SharedPage<Notifier> notifier;
+    Fresh fresh;
+    crash::prove({
+        .name = "wait, until the time is up, before another who waits",
+        .prepare =
+            [&] {
+              fresh.prepare();
+              notifier->pid = 0;
+              notifier->begins = notifier->has_ended = false;
+            },
+        .operation =
+            [&] {
+              const std::scoped_lock guard(*fresh.lock);
+              require(!fresh.changed->wait_for(*fresh.lock, 200ms), "notified by nobody");
+            },
+        .check =
+            [&](const Moment& moment) {
+              require(crash::rouse(moment) == got_it, "the waiter got nothing");
+              fresh.require_to_work();
+              return got_it;
+            },
+        .expected = {got_it},
+        .with = With::stop,
+        // It waits where the stopped one has the list of the waiters.
+        .while_stopped =
+            [&] {
+              notifier->begins = true;
+              for (int asleep = 0; asleep < 3 && !notifier->has_ended;) {
+                const bool sleeps =
+                    notifier->pid != 0 && crash::process_state(notifier->pid) == 'S';
+                asleep = sleeps ? asleep + 1 : 0;
+                std::this_thread::sleep_for(300us);
+              }
+            },
+        .sleeper = [&] { return fresh.take_as_sleeper(1); },
+        // Without the lock, which the stopped one holds.
+        .waker =
+            [&] {
+              notifier->pid = ::getpid();
+              while (!notifier->begins) std::this_thread::yield();
+              fresh.shared->item = Item::is_there;
+              fresh.changed->notify_one();
+              notifier->has_ended = true;
+            },
+        .once_asleep =
+            [&] {
+              // The sleeper came first, and goes to the end of the line.
+              fresh.changed->notify_one();
+              fresh.wait_until_sleeper_waits(2);
+            },
+        // From the store on that says that there is a gap in the line, to where its place is free.
+        .lead = {.word = [&] { return fresh.let_go(); }, .stores = 1, .window = 40},
         .budget = 8s,
     });
   }

@@ -162,6 +162,9 @@ bool leave(ConditionObject& condition, Waiter& waiter, bool is_notified) {
   if (!is_notified) {
     const ListGuard guard(condition);
     is_notified = !leave_gap(condition, waiter.ticket.load(std::memory_order_relaxed));
+    // Before the list is another's: who looks through it there for whom to let go must not find this one.
+    // If killed before this: it is found, and what it is given is passed on.
+    if (!is_notified) waiter.ticket.store(0);
   }
   // If killed before this: a notification is passed on, although this process had the lock.
   leave_place(waiter);
