@@ -414,6 +414,28 @@ TEST_SUITE("listener") {
     CHECK(kin::wait_any({listener}, 10ms).empty());
   }
 
+  TEST_CASE("what an accepted connection has unread is no news of the listener") {
+    for (const std::string& where : {std::string(), std::string("127.0.0.1:0")}) {
+      CAPTURE(where);
+      const unit::Frame frame;
+      const Listener<int> listener({.address = where, .authkey = key});
+      Stranger stranger(listener.address());
+      std::thread thread(
+          [&] { CHECK(stranger.shake_hands(key, unit::types<int>()) == Failure::none); });
+      const auto connection = accept(listener);
+      thread.join();
+      const auto other = stranger.connection<int>();
+      other.send(1);
+      CHECK(connection.poll_for(unit::patience));
+      pollfd about{listener.fileno(), POLLIN, 0};
+      CHECK(::poll(&about, 1, 0) == 0);
+      other.close();
+      CHECK(connection.recv() == 1);
+      CHECK_THROWS_AS(static_cast<void>(connection.recv()), kin::EndOfStream);
+      CHECK(::poll(&about, 1, 0) == 0);
+    }
+  }
+
   TEST_CASE("several threads and processes accept at the same listener") {
     const unit::Frame frame;
     const Listener<int> listener({.address = "127.0.0.1:0", .authkey = key});

@@ -49,8 +49,8 @@ void Acceptor::State::add_client(UniqueFd socket, std::string peer) {
   event.events = EPOLLIN;
   event.data.u64 = ++last_id;
   const int descriptor = socket.get();
-  pending.push_back(std::make_shared<Pending>(last_id, std::move(socket), std::move(peer),
-                                              Handshake(std::move(terms)),
+  pending.push_back(std::make_shared<Pending>(last_id, std::move(socket), watch.get(),
+                                              std::move(peer), Handshake(std::move(terms)),
                                               Deadline::after(options.handshake_limit)));
   if (::epoll_ctl(watch.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) {
     const int why = errno;

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -86,15 +87,25 @@ Outcome Pending::finish(std::size_t max_message) {
       handshake_.settle(outcome.accepted.has_value());
       if (!send_at_once(socket_.get(), handshake_)) return dropped("it went away in its handshake");
     }
-    if (!outcome.accepted) outcome.accepted = End::over(std::move(socket_), max_message);
+    if (!outcome.accepted) {
+      leave_watch();
+      outcome.accepted = End::over(std::move(socket_), max_message);
+    }
   } catch (...) {
     outcome.refused = std::current_exception();
   }
   return outcome;
 }
 
+// The set tells of a socket for as long as anybody has it, in any process: of messages, and of its end. If
+// the listener was closed meanwhile the number may be another set's, which does not know this socket.
+void Pending::leave_watch() const noexcept {
+  ::epoll_ctl(watch_, EPOLL_CTL_DEL, socket_.get(), nullptr);
+}
+
 void Pending::hang_up() noexcept {
   if (!socket_) return;
+  leave_watch();
   ::shutdown(socket_.get(), SHUT_WR);
   // TCP throws away what is on its way to a peer if there is something from it that nobody has read.
   std::array<std::byte, 4096> unread{};

@@ -29,11 +29,13 @@ struct Outcome {
 /// A client that a listener has not accepted yet: it is just proving itself. Nothing here waits.
 class Pending {
  public:
-  Pending(std::uint64_t number, UniqueFd socket, std::string peer, Handshake handshake,
+  /// `watch` is the listener's epoll set, which the socket is in until it leaves, or is hung up on.
+  Pending(std::uint64_t number, UniqueFd socket, int watch, std::string peer, Handshake handshake,
           Deadline until)
       : id(number),
         deadline(until),
         socket_(std::move(socket)),
+        watch_(watch),
         peer_(std::move(peer)),
         handshake_(std::move(handshake)) {}
 
@@ -54,11 +56,13 @@ class Pending {
 
  private:
   [[nodiscard]] bool flush();
+  void leave_watch() const noexcept;
   [[nodiscard]] Outcome finish(std::size_t max_message);
   [[nodiscard]] Outcome dropped(std::string why) const;
   [[nodiscard]] Outcome refused() const;
 
   UniqueFd socket_;
+  const int watch_;
   std::string peer_;
   Handshake handshake_;
 };
