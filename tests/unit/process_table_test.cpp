@@ -8,6 +8,7 @@
 
 #include "support/again.hpp"
 #include "support/sanitizer.hpp"
+#include "support/sweep.hpp"
 
 #include <kin/error.hpp>
 
@@ -20,6 +21,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sched.h>
@@ -208,6 +210,35 @@ TEST_SUITE("process_table") {
             return "left";
           }) == "left");
     CHECK(kin::detail::exit_code_of(*stamp) == 7);
+  }
+
+  TEST_CASE_FIXTURE(unit::Frame, "how a process ended is known when others have had its slot") {
+    const crash::SharedPage<Stamp> stamp;
+    const auto end_with = [&](std::optional<int> code) {
+      CHECK(unit::answer_of([&] {
+              *stamp = kin::detail::this_process();
+              if (code) kin::detail::leave_exit_code(*code);
+              return "";
+            }) == "");
+      return *stamp;
+    };
+    // The lowest free slot: all of them have the same, when nobody is left to be swept.
+    support::sweep_the_dead();
+    std::vector<std::pair<Stamp, bool>> lives;
+    const auto live = [&](std::optional<int> code) {
+      lives.emplace_back(end_with(code), code == 0);
+      CHECK(kin::detail::slot_of(lives.back().first) == kin::detail::slot_of(lives.front().first));
+      for (const auto& [life, well] : lives) CHECK(kin::detail::ended_well(life) == well);
+    };
+    for (int i = 0; i < 20; ++i) live(i % 3 == 0 ? 7 : 0);
+    live(std::nullopt);
+    // The ends before this one are forgotten some time, and count as bad ones; its own is not.
+    const std::size_t last_bad = lives.size() - 1;
+    for (int i = 0; i < 11; ++i) live(0);
+    for (int i = 0; i < 60; ++i) lives.emplace_back(end_with(0), true);
+    for (std::size_t i = 0; i < lives.size(); ++i) {
+      CHECK(kin::detail::ended_well(lives[i].first) == (i > last_bad));
+    }
   }
 
   TEST_CASE_FIXTURE(unit::Frame, "a slot that was reserved in vain is given back") {

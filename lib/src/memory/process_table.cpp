@@ -85,6 +85,27 @@ void note_no_ancestors(ProcessSlot& one) noexcept {
   one.first_ancestor.store(0);
 }
 
+constexpr std::uint64_t lives_told = 32;  // of ProcessSlot::failures
+
+// How the life ended that a free slot had, before it gets another. Of those who do so at the same time one
+// succeeds: what the others have read may be of the next life.
+void note_end(ProcessSlot& one, std::uint64_t life) noexcept {
+  std::uint64_t before = one.failures.load();
+  const std::uint64_t last = generation_in(before);
+  // It is there, or there was no life yet; or the slot is another's already.
+  if (((last + 1) & 0xffffffff) != generation_in(life)) return;
+  if ((before >> (lives_told - 1) & 1) != 0) {
+    const std::uint64_t forgotten = last - (lives_told - 1);
+    std::uint64_t known = one.last_failure.load();
+    while (known < forgotten && !one.last_failure.compare_exchange_weak(known, forgotten)) {
+    }
+  }
+  const std::uint64_t failed = one.exit_code.load() != 0 ? 1 : 0;
+  // If killed before this: the next to take the slot does it again. Behind it: it finds that it was done.
+  one.failures.compare_exchange_strong(
+      before, (generation_in(life) << 32) | ((before << 1) & 0xffffffff) | failed);
+}
+
 // Finds a free slot and makes it `state`; 0 when there is none. `parent` is null for the first of the
 // family, and for who does not know.
 Stamp take_slot(pid_t pid, State state, std::uint64_t birth, const ProcessSlot* parent) noexcept {
@@ -98,6 +119,7 @@ Stamp take_slot(pid_t pid, State state, std::uint64_t birth, const ProcessSlot* 
     ProcessSlot& one = all.slots[at];
     std::uint64_t life = one.life.load();
     if (state_in(life) != State::free) continue;
+    note_end(one, life);
     const std::uint64_t generation = (generation_in(life) + 1) & 0xffffffff;
     // If killed behind this, before the birth is stored: nobody was born.
     if (!one.life.compare_exchange_strong(life, life_word(generation, pid, state))) continue;
@@ -234,6 +256,18 @@ int exit_code_of(Stamp stamp) noexcept {
   // Read before the life word, which the next user of the slot changes first.
   return generation_in(slot(stamp).life.load()) == generation_of(stamp) ? code
                                                                         : ProcessSlot::no_exit_code;
+}
+
+bool ended_well(Stamp stamp) noexcept {
+  const ProcessSlot& one = slot(stamp);
+  const std::uint64_t generation = generation_of(stamp);
+  const int code = one.exit_code.load();
+  if (generation_in(one.life.load()) == generation) return code == 0;
+  // Noted before the slot was taken.
+  const std::uint64_t failures = one.failures.load();
+  const std::uint64_t age = generation_in(failures) - generation;
+  if (age < lives_told) return (failures >> age & 1) == 0;
+  return one.last_failure.load() < generation;
 }
 
 void leave_exit_code(int code) noexcept {

@@ -52,7 +52,7 @@ struct Graveyard {
 };
 
 /// What the family knows of one process.
-/// Writers: the process itself; its parent before it runs; after its death the sweep.
+/// Writers: the process itself; its parent before it runs; after its death the sweep, and who takes the slot.
 struct ProcessSlot {
   enum class State : std::uint64_t { free = 0, reserved = 1, live = 2 };
   static constexpr int no_exit_code = -1000;
@@ -70,6 +70,11 @@ struct ProcessSlot {
   std::atomic<std::uint64_t> first_ancestor;
   std::atomic<std::uint64_t> start_time;  // as in /proc/PID/stat; tells a pid used again
   std::atomic<std::int32_t> exit_code;    // left before the end, for who can't ask the kernel
+  // How those ended who had the slot before, {the last one's generation : 32, a bit for each of the last 32,
+  // the last one's being the lowest : 32}: set where it left another exit code than 0, or none. Of those before
+  // them the generation of the last whose bit was set.
+  std::atomic<std::uint64_t> failures;
+  std::atomic<std::uint64_t> last_failure;
   std::array<std::atomic<char>, name_size> name;
   // The objects that this process has cells in, or is about to, or had a moment ago: where the sweep
   // looks. The list is the process's own, under a lock of its own; the cells are the truth.
@@ -124,6 +129,9 @@ void set_process_name(Stamp stamp, std::string_view name) noexcept;
 /// process by now.
 int exit_code_of(Stamp stamp) noexcept;
 void leave_exit_code(int code) noexcept;
+/// Whether a process that is gone had left 0 as its exit code; also when the slot has another process by now.
+/// False where it is not known any more: of one whose slot 32 others have had since, and one of them did not.
+bool ended_well(Stamp stamp) noexcept;
 
 /// Takes away what belonged to a process that is gone. May be called by anyone, any number of times;
 /// if the sweeper is killed, the next sweep goes on where it was.
