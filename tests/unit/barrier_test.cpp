@@ -5,6 +5,7 @@
 #include <kin/sync.hpp>
 
 #include "frame.hpp"
+#include "support/sweep.hpp"
 
 #include <kin/detail/archive.hpp>
 #include <kin/error.hpp>
@@ -178,6 +179,42 @@ TEST_SUITE("barrier") {
       } else {
         CHECK(pass(barrier).find("died") != std::string::npos);
       }
+    }
+  }
+
+  TEST_CASE(
+      "one that passed and ended: how is known when another has its place among the processes") {
+    const unit::Frame frame;
+    support::sweep_the_dead();  // so that the lowest free place stays the same
+    for (const bool is_killed : {true, false}) {
+      CAPTURE(is_killed);
+      const Barrier barrier(2);
+      unit::Relative party([&] {
+        barrier.wait();
+        if (is_killed) static_cast<void>(std::raise(SIGKILL));
+        kin::detail::leave_exit_code(0);
+        return "";
+      });
+      REQUIRE(unit::eventually([&] { return party.stamp() != 0; }));
+      const auto place = kin::detail::slot_of(party.stamp());
+      barrier.wait();
+      CHECK((party.answer() == "") == !is_killed);
+      const kin::Event over;
+      unit::Relative next([&] {
+        over.wait();
+        return "";
+      });
+      REQUIRE(unit::eventually([&] { return next.stamp() != 0; }));
+      REQUIRE(kin::detail::slot_of(next.stamp()) == place);
+      if (is_killed) {
+        CHECK(pass(barrier).find("died") != std::string::npos);
+      } else {
+        // It looks for the dead meanwhile.
+        CHECK_THROWS_AS(barrier.wait_for(600ms), BrokenBarrierError);
+        CHECK(pass(barrier).find("its time limit") != std::string::npos);
+      }
+      over.set();
+      CHECK(next.answer() == "");
     }
   }
 

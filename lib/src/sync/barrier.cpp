@@ -164,12 +164,9 @@ void break_generation(BarrierObject& barrier, std::uint32_t generation, Reason r
 
 // ---- the dead
 
-// One that ended by itself and without a failure was done with the barrier.
-bool has_failed(Stamp process) {
-  const int code = exit_code_of(process);
-  // Without a pid: its place was given to another process, and so its death was noticed by its parent.
-  return is_gone(process) && code != 0 && pid_of(process) != 0;
-}
+// One that ended by itself and without a failure was done with the barrier. Asked in this order: the code is
+// left before the end.
+bool has_failed(Stamp process) { return is_gone(process) && !ended_well(process); }
 
 // One of those who came that is gone, and by its going breaks the barrier; 0 if there is none.
 Stamp find_dead(const BarrierObject& barrier, Meeting meeting) {
