@@ -14,7 +14,11 @@
 #include <thread>
 #include <vector>
 
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace {
@@ -64,6 +68,36 @@ struct HalfBare {
 };
 
 TEST_SUITE("socket end") {
+  TEST_CASE("a peer that is not heard of any more is at its end") {
+    const unit::Frame frame;
+    const auto vanish = [](HalfBare& sides) {
+      const int limit = 100;  // ms, until what nobody acknowledges is given up
+      REQUIRE(::setsockopt(sides.end.fileno(), IPPROTO_TCP, TCP_USER_TIMEOUT, &limit,
+                           sizeof limit) == 0);
+      // Whatever comes to the other side is lost from here on.
+      sock_filter drop{BPF_RET | BPF_K, 0, 0, 0};
+      const sock_fprog program{1, &drop};
+      REQUIRE(::setsockopt(sides.bare.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+                           sizeof program) == 0);
+      sides.end.send(Bytes(1), {});
+    };
+    {
+      HalfBare receives(SocketKind::tcp);
+      vanish(receives);
+      CHECK_THROWS_AS(receive(receives.end), kin::EndOfStream);
+      CHECK_THROWS_AS(receive(receives.end), kin::EndOfStream);
+    }
+    {
+      HalfBare receives(SocketKind::tcp);
+      write_all(receives.bare, head_that_says(5000));
+      vanish(receives);
+      CHECK_THROWS_AS(receive(receives.end), kin::EndOfStream);
+    }
+    HalfBare sends(SocketKind::tcp);
+    vanish(sends);
+    CHECK_THROWS_AS(while (true) sends.end.send(Bytes(1), {}), kin::BrokenPipe);
+  }
+
   TEST_CASE("messages of any size arrive whole, and in order") {
     for (const SocketKind kind : kinds) {
       const unit::Frame frame;

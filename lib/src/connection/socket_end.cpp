@@ -135,7 +135,6 @@ bool is_readable(const End::State& end) {
   return ::poll(&about, 1, 0) > 0;
 }
 
-bool is_end(int error) { return error == EPIPE || error == ECONNRESET || error == ENOTCONN; }
 bool is_later(int error) { return error == EAGAIN || error == EINTR; }
 
 // ---- sending
@@ -163,7 +162,7 @@ void send_frame(End::State& end, Direction& direction, std::span<const std::byte
   while (sent < size) {
     const ssize_t count = ::sendmsg(end.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count == -1) {
-      if (is_end(errno)) throw BrokenPipe(nobody_there);
+      if (tells_of_end(errno)) throw BrokenPipe(nobody_there);
       if (!is_later(errno)) throw SystemError("sendmsg", errno);
       if (sent == 0) {
         wait_to_begin(end, direction);
@@ -187,6 +186,19 @@ void send_frame(End::State& end, Direction& direction, std::span<const std::byte
 }
 
 }  // namespace
+
+bool tells_of_end(int error) noexcept {
+  switch (error) {
+    case EPIPE:
+    case ECONNRESET:
+    case ENOTCONN:
+    case ECONNABORTED:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH: return true;
+    default: return false;
+  }
+}
 
 Handle make_socket_stream(std::size_t max_message) {
   return Handle(make_object(ObjectKind::stream, sizeof(StreamObject), [&](Object& object) {
@@ -237,7 +249,7 @@ std::vector<std::byte> receive_pieces(End::State& end, FrameReader& reader) {
     const ssize_t count = ::recv(end.socket.get(), piece.data(), wanted, MSG_DONTWAIT);
     if (count == 0) throw EndOfStream(cut_off);
     if (count == -1) {
-      if (is_end(errno)) throw EndOfStream(cut_off);
+      if (tells_of_end(errno)) throw EndOfStream(cut_off);
       if (!is_later(errno)) throw SystemError("recv", errno);
       wait_for(end, POLLIN, Deadline::never());
       look_for_the_dead(end, stream_of(end));
@@ -260,7 +272,7 @@ Found try_receive(End::State& end, StreamObject& stream, TakeArrived take, std::
   std::array<std::byte, 4096> front;  // NOLINT: filled by the kernel
   const ssize_t count =
       ::recv(end.socket.get(), front.data(), front.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (count == 0 || (count == -1 && is_end(errno))) return Found::end;
+  if (count == 0 || (count == -1 && tells_of_end(errno))) return Found::end;
   if (count == -1) {
     if (is_later(errno)) return Found::nothing;
     throw SystemError("recv", errno);

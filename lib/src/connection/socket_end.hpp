@@ -19,6 +19,10 @@ namespace kin::detail {
 
 Handle make_socket_stream(std::size_t max_message);
 
+/// Whether an error of a socket says that the other side is gone: closed, or not heard of any more by a
+/// network that kin asks to look (set_up_tcp()).
+[[nodiscard]] bool tells_of_end(int error) noexcept;
+
 /// A message that came.
 struct Arrived {
   std::span<const std::byte> bytes;

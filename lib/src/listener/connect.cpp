@@ -7,6 +7,7 @@
 #include "base/random.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
+#include "connection/socket_end.hpp"
 #include "listener/address.hpp"
 #include "listener/listening_socket.hpp"
 #include "listener/meeting.hpp"
@@ -105,7 +106,7 @@ void shake_hands(int socket, Handshake& handshake, const std::string& address, D
     const ssize_t count = was_sent ? feed_at_once(socket, handshake) : 0;
     if (count == 0) throw EndOfStream(address + " ended the connection in the handshake");
     if (count > 0) continue;
-    if (errno == ECONNRESET) {
+    if (tells_of_end(errno)) {
       throw EndOfStream(address + " ended the connection in the handshake");
     }
     if (errno != EAGAIN) throw SystemError("recv from " + address, errno);
