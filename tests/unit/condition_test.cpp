@@ -5,6 +5,7 @@
 #include <kin/sync.hpp>
 
 #include "frame.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/log.hpp>
 #include <kin/process.hpp>
@@ -13,12 +14,16 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdio>
 #include <deque>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 using kin::Condition;
@@ -45,6 +50,20 @@ struct Meeting {
 };
 
 bool runs(const unit::Relative& waiter) { return ::kill(waiter.pid(), 0) == 0; }
+
+// In a process that ends soon: malloc() has nothing left.
+void take_all_memory() {
+  const rlimit nothing{0, 0};
+  ::setrlimit(RLIMIT_AS, &nothing);
+  for (std::size_t size = std::size_t{1} << 30; size != 0; size /= 2) {
+    while (::operator new(size, std::nothrow) != nullptr) {
+    }
+  }
+  for (std::size_t size = 1024; size != 0; size -= 8) {
+    while (::operator new(size, std::nothrow) != nullptr) {
+    }
+  }
+}
 
 }  // namespace
 
@@ -176,6 +195,29 @@ TEST_SUITE("condition") {
       const std::scoped_lock guard(meeting.lock);
       meeting.changed.notify_one();
       // It is awake, or will be, and waits for the lock.
+      waiters[0].end();
+    }
+    CHECK(waiters[1].answer() == "notified");
+  }
+
+  TEST_CASE("a notification of the dead is passed on where there is no memory") {
+    if (support::is_sanitized) {
+      std::puts("skipped: a sanitizer's allocator ends the process");
+      return;
+    }
+    const unit::Frame frame;
+    const Meeting meeting;
+    std::deque<unit::Relative> waiters;
+    meeting.add_waiter(waiters);
+    waiters.emplace_back([&]() -> std::string {
+      const std::scoped_lock guard(meeting.lock);
+      take_all_memory();
+      return meeting.changed.wait_for(meeting.lock, unit::patience) ? "notified" : "time is up";
+    });
+    REQUIRE(waiters.back().falls_asleep());
+    {
+      const std::scoped_lock guard(meeting.lock);
+      meeting.changed.notify_one();
       waiters[0].end();
     }
     CHECK(waiters[1].answer() == "notified");

@@ -41,6 +41,7 @@ using namespace detail;
 [[maybe_unused]] const bool forks_are_handled = set_fork_handlers();
 
 using Ticket = std::uint64_t;
+constexpr std::size_t everybody = std::numeric_limits<std::size_t>::max();
 // Of a ticket that is about to be taken, and may be another's.
 constexpr Ticket is_pending = Ticket{1} << 63;
 
@@ -204,29 +205,46 @@ bool let_go_next(ConditionObject& condition, bool all) {
   return true;
 }
 
-// With the list's lock held: lets go the `count` who have waited longest.
+// With the list's lock held: lets go the `count` who have waited longest. Needs no memory for one, nor for all.
 void let_go_first(ConditionObject& condition, std::size_t count) {
   LetGo before = condition.let_go.load();
   LetGo now{};
   do {
     const Ticket last = condition.last_ticket.load();
+    std::size_t waiting = 0;
+    Ticket lowest = last;
     std::vector<Ticket> tickets;
     for_each(condition, [&](const Waiter& waiter) {
       // One that is pending is above all that is let go, or comes at this moment.
       const Ticket ticket = waiter.ticket.load();
-      if (before.ticket < ticket && ticket <= last) tickets.push_back(ticket);
+      if (ticket <= before.ticket || last < ticket) return;
+      ++waiting;
+      lowest = std::min(lowest, ticket);
+      if (count != 1 && count != everybody) tickets.push_back(ticket);
     });
     now = {last & ~is_pending, 0};
-    if (count < tickets.size()) {
-      const auto at = tickets.begin() + static_cast<std::ptrdiff_t>(count) - 1;
-      std::nth_element(tickets.begin(), at, tickets.end());
-      now = {*at & ~is_pending, before.has_gaps};
+    if (count < waiting) {
+      if (count != 1) {
+        const auto at = tickets.begin() + static_cast<std::ptrdiff_t>(count) - 1;
+        std::nth_element(tickets.begin(), at, tickets.end());
+        lowest = *at;
+      }
+      now = {lowest & ~is_pending, before.has_gaps};
     }
   } while (!condition.let_go.compare_exchange_weak(before, now));
   wake_those_let_go(condition, before.ticket, now.ticket);
 }
 
 // ---- the dead
+
+// With the list's lock held: frees the place of one that will not take a notification. One that it was given
+// goes to the next.
+void pass_on(ConditionObject& condition, Waiter& waiter) {
+  const Ticket ticket = waiter.ticket.load() & ~is_pending;
+  if (ticket != 0 && !leave_gap(condition, ticket)) let_go_first(condition, 1);
+  // If killed before this: it is passed on once more, and somebody wakes without a cause.
+  leave_place(waiter);
+}
 
 // Frees their places; a notification that one of them did not live to take goes to the next.
 void pass_on_from_the_dead(ConditionObject& condition) {
@@ -241,11 +259,7 @@ void pass_on_from_the_dead(ConditionObject& condition) {
       seen = process;
       seen_is_gone = is_gone(process);
     }
-    if (!seen_is_gone) return;
-    const Ticket ticket = waiter.ticket.load() & ~is_pending;
-    if (ticket != 0 && !leave_gap(condition, ticket)) let_go_first(condition, 1);
-    // If killed before this: it is passed on once more, and somebody wakes without a cause.
-    leave_place(waiter);
+    if (seen_is_gone) pass_on(condition, waiter);
   });
 }
 
@@ -322,7 +336,14 @@ bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
   }
   End end{};
   while (true) {
-    end = sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
+    try {
+      end = sleep(condition, waiter, deadline, [&] { return lock.is_left_by_the_dead(); });
+    } catch (...) {
+      lock.lock_again(hold);
+      const ListGuard guard(condition);
+      pass_on(condition, waiter);
+      throw;
+    }
     // Who has let it go most often holds the lock still: an attempt now would only take its cache line.
     pause();
     lock.lock_again(hold);
@@ -349,7 +370,7 @@ void Condition::notify_all() const {
   ConditionObject& condition = condition_in(object());
   if (let_go_next(condition, true)) return;
   const ListGuard guard(condition);
-  let_go_first(condition, std::numeric_limits<std::size_t>::max());
+  let_go_first(condition, everybody);
 }
 
 }  // namespace kin
