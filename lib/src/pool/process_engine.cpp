@@ -95,7 +95,10 @@ void ProcessEngine::finish_at_end() noexcept {
     pool_->close();
     pool_->join(Deadline::never());
   } catch (const std::exception& error) {
-    log(LogLevel::error, std::string("at the end of the program: ") + error.what());
+    try {
+      log(LogLevel::error, std::string("at the end of the program: ") + error.what());
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line
+    }
   }
 }
 
