@@ -7,6 +7,7 @@
 
 #include "arena_frame.hpp"
 #include "noise.hpp"
+#include "support/object_of.hpp"
 #include "support/sanitizer.hpp"
 
 #include <array>
@@ -21,6 +22,8 @@
 #include <vector>
 
 #include <csignal>
+
+#include <sys/types.h>
 
 using kin::Pipe;
 using kin::SimplexPipe;
@@ -200,6 +203,23 @@ TEST_SUITE("connection partner") {
     last.end();
     pipe.writer.close();
     CHECK_THROWS_AS(static_cast<void>(pipe.reader.recv()), kin::EndOfStream);
+  }
+
+  TEST_CASE_FIXTURE(unit::ArenaFrame, "a sender's death that the kernel did not mark is seen") {
+    const SimplexPipe<std::string> pipe;
+    const std::string large(8 * MiB, 'x');
+    unit::Relative killed([&] {
+      pipe.writer.send(large);
+      return "sent";
+    });
+    CHECK(killed.falls_asleep());
+    const pid_t gone = killed.pid();
+    killed.end();
+    // The lock's word stands first: as the kernel leaves it when it kills for want of memory.
+    auto& lock = crash::channel_of(pipe.reader).tail_lock;
+    __atomic_store_n(reinterpret_cast<int*>(&lock), gone, __ATOMIC_SEQ_CST);
+    unit::Relative reader([&] { return pipe.reader.recv_for(1ms) ? "a message" : "nothing"; });
+    CHECK(reader.answer() == "nothing");
   }
 
   TEST_CASE_FIXTURE(unit::ArenaFrame, "a large message goes with whoever began to receive it") {

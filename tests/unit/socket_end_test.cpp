@@ -3,6 +3,7 @@
 // Connections over a socket, as between strangers: with both kinds of sockets.
 
 #include "frame.hpp"
+#include "support/object_of.hpp"
 #include "support/socket_ends.hpp"
 
 #include <kin/queue.hpp>
@@ -350,6 +351,27 @@ TEST_SUITE("socket end") {
     std::thread waiting(
         [&] { CHECK_THROWS_AS(static_cast<void>(sides.first.recv()), kin::EndOfStream); });
     CHECK_THROWS_AS(static_cast<void>(sides.second.recv()), kin::EndOfStream);
+    sides.second.close();
+    waiting.join();
+  }
+
+  TEST_CASE("whoever waits sees deaths that the kernel did not mark") {
+    const unit::Frame frame;
+    const SocketConnections<std::string> sides(SocketKind::tcp);
+    const pid_t gone = [&] {
+      unit::Relative child([] { return ""; });
+      return child.pid();
+    }();
+    // The lock of the sending direction stands first behind what all objects have; behind it stands the note
+    // that a message is half way: as a sender leaves them that is killed for want of memory.
+    auto* sending = reinterpret_cast<std::byte*>(&crash::object_of(sides.first)) + 128;
+    __atomic_store_n(reinterpret_cast<int*>(sending), gone, __ATOMIC_SEQ_CST);
+    __atomic_store_n(reinterpret_cast<int*>(sending + sizeof(kin::detail::RobustLock)), 1,
+                     __ATOMIC_SEQ_CST);
+    std::thread waiting(
+        [&] { CHECK_THROWS_AS(static_cast<void>(sides.first.recv()), kin::EndOfStream); });
+    CHECK(sides.second.poll_for(unit::patience));
+    CHECK_THROWS_AS(static_cast<void>(sides.second.try_recv()), kin::EndOfStream);
     sides.second.close();
     waiting.join();
   }

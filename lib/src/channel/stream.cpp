@@ -120,6 +120,7 @@ bool PipeLine::wait_for_piece(ByteChannel& channel) {
   if (channel.items.wait(ready, Deadline::after(moment))) return true;
   {
     // Had the writer died? Who takes its lock over aborts the message.
+    channel.tail_lock.recover_unmarked();
     const RobustGuard guard(std::try_to_lock, channel.tail_lock, [&] { recover_tail(channel); });
   }
   return !is_over(channel, *this);

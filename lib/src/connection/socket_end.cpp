@@ -113,6 +113,13 @@ void look_for_the_dead(const End::State& end, StreamObject& stream) {
   }
 }
 
+// The same for who has waited a slice: locks too that the kernel has not marked as their holder's.
+void look_closely_for_the_dead(const End::State& end, StreamObject& stream) {
+  stream.sending.lock.recover_unmarked();
+  stream.receiving.lock.recover_unmarked();
+  look_for_the_dead(end, stream);
+}
+
 // ---- waiting
 
 int milliseconds_of_slice(Deadline deadline) {
@@ -251,8 +258,11 @@ std::vector<std::byte> receive_pieces(End::State& end, FrameReader& reader) {
     if (count == -1) {
       if (tells_of_end(errno)) throw EndOfStream(cut_off);
       if (!is_later(errno)) throw SystemError("recv", errno);
-      wait_for(end, POLLIN, Deadline::never());
-      look_for_the_dead(end, stream_of(end));
+      if (wait_for(end, POLLIN, Deadline::never())) {
+        look_for_the_dead(end, stream_of(end));
+      } else {
+        look_closely_for_the_dead(end, stream_of(end));
+      }
       if (end.is_closed.load()) complain_closed(end);
       continue;
     }
@@ -330,7 +340,7 @@ bool receive_over(End::State& end, TakeArrived take, Deadline deadline, std::siz
     if (!waited && spin([&] { return is_readable(end); }, deadline, nullptr)) continue;
     waited = true;
     SoftLimit::check();
-    if (!wait_for(end, POLLIN, deadline)) look_for_the_dead(end, stream);
+    if (!wait_for(end, POLLIN, deadline)) look_closely_for_the_dead(end, stream);
   }
 }
 
@@ -341,7 +351,7 @@ bool poll_over(End::State& end, Deadline deadline) {
     SoftLimit::check();
     if (wait_for(end, POLLIN, deadline)) return true;
     if (deadline.has_passed()) return false;
-    look_for_the_dead(end, stream_of(end));
+    look_closely_for_the_dead(end, stream_of(end));
   }
 }
 
