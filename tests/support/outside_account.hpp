@@ -3,6 +3,8 @@
 
 #include <kin/expose.hpp>
 #include <kin/manager.hpp>
+#include <kin/queue.hpp>
+#include <kin/serialize.hpp>
 
 #include <chrono>
 #include <stdexcept>
@@ -12,6 +14,19 @@
 
 /// What a manager and the programs that come from outside have in common: a header, as it would be in life.
 namespace outside {
+
+/// Has something that can't go to another program.
+class Robbed : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& loot_;
+  }
+
+ private:
+  kin::Queue<int> loot_;
+};
 
 class Account {
  public:
@@ -25,6 +40,7 @@ class Account {
   [[nodiscard]] int balance() const { return balance_; }
   void set_owner(const std::string& owner) { owner_ = owner; }
   [[nodiscard]] std::string owner() const { return owner_; }
+  void be_robbed() { throw Robbed("all of it is gone"); }
   /// Not exposed.
   [[nodiscard]] int secret() const { return 42; }
 
@@ -49,9 +65,10 @@ using Counts = kin::managed::Dict<std::string, int>;
 
 inline bool expose_all() {
   using kin::managed::Queue;
+  kin::register_exception<Robbed>();
   return kin::expose<Account, kin::constructor<int>, &Account::deposit, &Account::withdraw,
                      &Account::balance, &Account::set_owner, &Account::owner, &double_balance,
-                     &dawdle>() &&
+                     &Account::be_robbed, &dawdle>() &&
          kin::expose<std::string>() && kin::expose<Words>() && kin::expose<Counts>() &&
          kin::expose<kin::managed::Dict<std::string, Words>>() &&
          kin::expose<kin::managed::Set<int>>() && kin::expose<kin::managed::NameSpace>() &&

@@ -58,6 +58,10 @@ void call_methods(const kin::Manager& manager) {
             account.call(&Account::withdraw, 1000);
             return 0;
           }).find("more than there is") != std::string::npos);
+  REQUIRE(complaint<kin::RemoteError>([&] {
+            account.call(&Account::be_robbed);
+            return 0;
+          }).find("all of it is gone") != std::string::npos);
   const auto own = manager.make<Account>(7);
   REQUIRE(own.call(&Account::balance) == 7);
   REQUIRE(own != account);

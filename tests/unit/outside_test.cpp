@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Managers that other programs reach. The other program is tests/support/outsider.cpp.
+//
+// Fails when:
+//   Session::read_answer() does not write an exception without its cargo: "another program calls what is exposed"
 
 #include "frame.hpp"
 

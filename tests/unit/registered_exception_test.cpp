@@ -2,11 +2,19 @@
 
 // Exceptions that a program registers arrive in another process as what they are: by bytes in most cases, between
 // processes in the last.
+//
+// Fails when:
+//   Worker::call() gives an exception without its cargo: "a task's exception arrives with its handles and descriptors"
+//   LineCall::fail() does, or PartOfBatch::fail() writes of a cargo: "an exception of a manager's call arrives …"
+//   give_exception() does not try without the cargo: "where there is no room for handles the texts are given"
 
 #include "unit/frame.hpp"
 #include "unit/sent_exception.hpp"
 
+#include <kin/detail/cargo.hpp>
 #include <kin/error.hpp>
+#include <kin/manager.hpp>
+#include <kin/pool.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 #include <kin/serialize.hpp>
@@ -19,7 +27,9 @@
 #include <exception>
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <regex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -167,6 +177,16 @@ struct CarryingError {
   }
 };
 
+struct CarryingText : std::runtime_error {
+  kin::Queue<int> queue;
+
+  explicit CarryingText(const std::string& text) : std::runtime_error(text) {}
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& queue;
+  }
+};
+
 void register_all() {
   kin::register_exception<TextError>();
   kin::register_exception<LiteralError>();
@@ -181,6 +201,7 @@ void register_all() {
   kin::register_exception<StubbornError<false>>();
   kin::register_exception<RefusesText>();
   kin::register_exception<CarryingError>();
+  kin::register_exception<CarryingText>();
   kin::register_exception<TextError>();          // again
   kin::register_exception<std::out_of_range>();  // known anyway
 }
@@ -267,6 +288,110 @@ TEST_SUITE("registered exception") {
     REQUIRE(copy);
     CHECK(copy->queue.try_get() == 42);
     CHECK(copy->descriptor);
+  }
+
+  TEST_CASE("where handles and descriptors can't go the texts arrive, and what is nested") {
+    register_all();
+    const unit::Frame frame;
+    const std::exception_ptr thrown = thrown_by([] {
+      try {
+        throw MemberError("a.txt", 7);
+      } catch (...) {
+        std::throw_with_nested(CarryingText("heavy"));
+      }
+    });
+    const auto check = [](const std::exception_ptr& arrived) {
+      const auto remote = caught_as<RemoteError>(arrived).value();
+      CHECK(remote.type_name() == "(anonymous namespace)::CarryingText");
+      CHECK(remote.message() == "heavy");
+      CHECK(remote.pid() == ::getpid());
+      CHECK(caught_as<MemberError>(nested_in(arrived)).value().line() == 7);
+    };
+
+    OutArchive without;
+    encode_exception(without, thrown, kin::detail::ExceptionCargo::stays);
+    CHECK(without.cargo().empty());
+    check(decoded({without.bytes().begin(), without.bytes().end()}));
+
+    OutArchive with;
+    encode_exception(with, thrown);
+    kin::detail::IncomingCargo cargo;
+    for (const auto& handle : with.cargo().handles) cargo.handles.push_back(handle);
+    CHECK(cargo.handles.size() == 1);
+    InArchive in(with.bytes(), cargo);
+    OutArchive again;
+    kin::detail::encode_without_cargo(again, in);
+    in.finish();
+    CHECK(again.cargo().empty());
+    check(decoded({again.bytes().begin(), again.bytes().end()}));
+  }
+
+  TEST_CASE("where there is no room for handles the texts are given") {
+    register_all();
+    const unit::Frame frame;
+    std::vector<Bytes> given;
+    const auto give = [&](std::span<const std::byte> bytes,
+                          const kin::detail::OutgoingCargo& cargo) {
+      given.emplace_back(bytes.begin(), bytes.end());
+      if (!cargo.empty()) throw kin::SystemError("no room", ENOSPC);
+    };
+    kin::detail::give_exception(std::make_exception_ptr(CarryingText("heavy")), nullptr, give);
+    REQUIRE(given.size() == 2);
+    CHECK(caught_as<RemoteError>(decoded(given.back())).value().message() == "heavy");
+  }
+
+  TEST_CASE("a task's exception arrives with its handles and descriptors") {
+    register_all();
+    const unit::Frame frame;
+    kin::Pool pool(1);
+    const auto future = pool.apply_async([] {
+      CarryingError error;
+      error.descriptor = kin::UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      error.queue.put(42);
+      throw error;
+    });
+    for (int i = 0; i < 2; ++i) {  // each who asks has one of his own
+      const auto copy = caught_as<CarryingError>(future.exception());
+      REQUIRE(copy);
+      CHECK(::fcntl(copy->descriptor.get(), F_GETFD) != -1);
+      CHECK(copy->queue.try_get() == (i == 0 ? std::optional(42) : std::nullopt));
+      copy->queue.put(1);
+      CHECK(copy->queue.get() == 1);
+    }
+    CHECK_THROWS_AS(pool.apply([] { throw CarryingText("heavy"); }), CarryingText);
+    CHECK(pool.apply([] { return 7; }) == 7);
+  }
+
+  TEST_CASE(
+      "an exception of a manager's call arrives with its handles, but of a batch as a remote "
+      "error") {
+    register_all();
+    const unit::Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(42);
+    const auto fail = [](int& value) {
+      CarryingText error("heavy");
+      error.queue.put(value);
+      throw error;
+    };
+    const auto check = [&](const std::exception_ptr& thrown) {
+      const auto error = caught_as<CarryingText>(thrown);
+      REQUIRE(error);
+      CHECK(error->what() == std::string("heavy"));
+      CHECK(error->queue.try_get() == 42);
+    };
+    check(thrown_by([&] { number.apply(fail); }));
+    check(number.apply_async(fail).exception());
+
+    auto batch = number.batch();
+    const auto failed = batch.apply(fail);
+    const auto value = batch.apply([](int& it) { return it; });
+    batch.run();
+    const auto remote = caught_as<RemoteError>(thrown_by([&] { failed.get(); }));
+    REQUIRE(remote);
+    CHECK(remote->type_name() == "(anonymous namespace)::CarryingText");
+    CHECK(remote->message() == "heavy");
+    CHECK(value.get() == 42);
   }
 
   TEST_CASE("where a class's own code fails the texts arrive") {

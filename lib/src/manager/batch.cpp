@@ -93,7 +93,7 @@ class PartOfBatch final : public HostedCall {
   void take_back_by(HostedCode /*code*/) override {}
   void fail(const std::exception_ptr& exception) {
     const BorrowedBuffers buffers;
-    encode_exception(buffers->out, exception);
+    encode_exception(buffers->out, exception, ExceptionCargo::stays);
     append(answers_.bytes, AnswerHead{.size = buffers->out.size(), .handles = 0, .is_exception = 1},
            buffers->out.bytes());
   }

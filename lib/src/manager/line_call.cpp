@@ -79,8 +79,8 @@ void LineCall::take_back_by(HostedCode code) {
 void LineCall::fail(std::exception_ptr exception) noexcept {
   is_settled_ = true;
   give_exception(std::move(exception), gives() ? "the call's result" : nullptr,
-                 [&](std::span<const std::byte> bytes) {
-                   answer(server_.state_, line_, head_.sequence, bytes, {}, LineWord::exception);
+                 [&](std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
+                   answer(server_.state_, line_, head_.sequence, bytes, cargo, LineWord::exception);
                  });
 }
 

@@ -143,7 +143,9 @@ class Worker {
       return true;
     } catch (...) {
       give_exception(std::current_exception(), context.gives() ? "the task's result" : nullptr,
-                     [&](std::span<const std::byte> bytes) { TaskContext(task).give(bytes, {}); });
+                     [&](std::span<const std::byte> bytes, const OutgoingCargo& cargo) {
+                       TaskContext(task).give(bytes, cargo);
+                     });
       return false;
     }
   }

@@ -241,6 +241,20 @@ std::int64_t Session::collect(std::vector<std::vector<std::byte>>& messages) {
   return next_limit;
 }
 
+void Session::check_can_go(const IncomingCargo& cargo) const {
+  if (!cargo.descriptors.empty()) {
+    throw std::invalid_argument("kin: a descriptor can't go to another program");
+  }
+  for (const Handle& handle : cargo.handles) {
+    Object& object = handle.object();
+    if (object.kind != ObjectKind::hosted || HostedObject::of(object).server != server_) {
+      throw std::invalid_argument(
+          "kin: a queue, lock or other object that is not the manager's can't go to another "
+          "program");
+    }
+  }
+}
+
 std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
   const CallLine& line = *slot.line->line;
   const LineWord now = line.now();
@@ -250,16 +264,16 @@ std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
   try {
     IncomingCargo cargo;
     if (now.has(LineWord::cargo)) claim_cargo(*line.cargo, cargo);
-    if (!cargo.descriptors.empty()) {
-      throw std::invalid_argument("kin: a descriptor can't go to another program");
-    }
-    for (const Handle& handle : cargo.handles) {
-      Object& object = handle.object();
-      if (object.kind != ObjectKind::hosted || HostedObject::of(object).server != server_) {
-        throw std::invalid_argument(
-            "kin: a queue, lock or other object that is not the manager's can't go to another "
-            "program");
-      }
+    try {
+      check_can_go(cargo);
+    } catch (const std::invalid_argument&) {
+      if (!now.has(LineWord::exception)) throw;
+      // What the function threw says more than that it can't go whole.
+      OutArchive texts;
+      InArchive thrown(answer_in(line), cargo);
+      encode_without_cargo(texts, thrown);
+      frame.bytes = texts.bytes();
+      return write_frame(frame);
     }
     for (const Handle& handle : cargo.handles) {
       const HostedObject& hosted = HostedObject::of(handle.object());

@@ -63,6 +63,7 @@ class Session {
 
   void wait_for_answers();
   [[nodiscard]] std::int64_t collect(std::vector<std::vector<std::byte>>& messages);
+  void check_can_go(const IncomingCargo& cargo) const;
   [[nodiscard]] std::vector<std::byte> read_answer(std::uint32_t index, Slot& slot);
   [[nodiscard]] bool give_up(Slot& slot);
   [[nodiscard]] static std::vector<std::byte> failure(std::uint32_t slot, std::uint32_t sequence,

@@ -66,11 +66,11 @@ struct Layer {
 };
 
 // False if it can't be sent as what it is: the texts have to do.
-bool save_as_itself(OutArchive& out, const Layer& layer) {
+bool save_as_itself(OutArchive& out, const Layer& layer, ExceptionCargo cargo) {
   if (!layer.known) return false;
   try {
     layer.known->type.save(out, layer.exception);
-    return true;
+    return cargo == ExceptionCargo::travels || out.cargo().empty();
   } catch (const std::bad_alloc&) {
     throw;
   } catch (...) {
@@ -78,9 +78,9 @@ bool save_as_itself(OutArchive& out, const Layer& layer) {
   }
 }
 
-void encode_layer(OutArchive& out, const Layer& layer) {
+void encode_layer(OutArchive& out, const Layer& layer, ExceptionCargo what_of_cargo) {
   OutArchive contents;
-  const bool is_saved = save_as_itself(contents, layer);
+  const bool is_saved = save_as_itself(contents, layer, what_of_cargo);
   if (!is_saved) contents.clear();
   // Saved, so known. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   encode(out, is_saved ? layer.known->key : std::string());
@@ -118,6 +118,14 @@ struct Arrived {
   std::span<const std::byte> contents;
 };
 
+std::vector<Arrived> arrived_layers(InArchive& in) {
+  const std::size_t count = in.load_length(shortest_layer);
+  if (count == 0 || count > most_layers) InArchive::complain("it holds no exception");
+  std::vector<Arrived> layers;
+  for (std::size_t i = 0; i < count; ++i) layers.emplace_back(in);
+  return layers;
+}
+
 // Null if it can't be had: not known here, or its own code does not accept what it finds.
 std::exception_ptr as_itself(Arrived& layer, const std::exception_ptr& cause) {
   const std::optional<ExceptionType> type = find_exception(layer.key);
@@ -151,7 +159,7 @@ std::exception_ptr as_remote_error(const Arrived& layer, pid_t pid,
 
 }  // namespace
 
-void encode_exception(OutArchive& out, const std::exception_ptr& exception) {
+void encode_exception(OutArchive& out, const std::exception_ptr& exception, ExceptionCargo cargo) {
   std::vector<Layer> layers;
   std::exception_ptr next = exception ? exception : std::make_exception_ptr(std::bad_exception());
   while (next && layers.size() < most_layers) {
@@ -159,15 +167,29 @@ void encode_exception(OutArchive& out, const std::exception_ptr& exception) {
   }
   encode(out, ::getpid());
   out.save_length(layers.size());
-  for (const Layer& layer : layers) encode_layer(out, layer);
+  for (const Layer& layer : layers) encode_layer(out, layer, cargo);
+}
+
+void encode_without_cargo(OutArchive& out, InArchive& in) {
+  encode(out, decode_next<pid_t>(in));
+  const std::vector<Arrived> layers = arrived_layers(in);
+  out.save_length(layers.size());
+  for (const Arrived& layer : layers) {
+    const bool is_kept = layer.cargo.handles.empty() && layer.cargo.descriptors.empty();
+    encode(out, is_kept ? layer.key : std::string());
+    encode(out, layer.type_name);
+    encode(out, layer.message);
+    out.save_length(0);  // handles
+    out.save_length(0);  // descriptors
+    const auto contents = is_kept ? layer.contents : std::span<const std::byte>();
+    out.save_length(contents.size());
+    out.save_binary(contents.data(), contents.size());
+  }
 }
 
 std::exception_ptr decode_exception(InArchive& in) {
   const auto pid = decode_next<pid_t>(in);
-  const std::size_t count = in.load_length(shortest_layer);
-  if (count == 0 || count > most_layers) InArchive::complain("it holds no exception");
-  std::vector<Arrived> layers;
-  for (std::size_t i = 0; i < count; ++i) layers.emplace_back(in);
+  std::vector<Arrived> layers = arrived_layers(in);
 
   std::exception_ptr cause;
   for (std::size_t i = layers.size(); --i > 0;) {
@@ -195,25 +217,46 @@ std::exception_ptr as_failed_result(const std::exception_ptr& exception, const c
   }
 }
 
+using GiveMessage = FunctionRef<void(std::span<const std::byte>, const OutgoingCargo&)>;
+
+void give_exception(std::exception_ptr exception, const char* unsendable, ExceptionCargo cargo,
+                    GiveMessage give) {
+  constexpr int attempts = 2;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    bool has_cargo = false;
+    try {
+      if (unsendable != nullptr) {
+        exception = as_failed_result(exception, std::exchange(unsendable, nullptr));
+      }
+      OutArchive out;
+      encode_exception(out, exception, cargo);
+      has_cargo = !out.cargo().empty();
+      give(out.bytes(), out.cargo());
+      return;
+    } catch (...) {
+      if (has_cargo) {
+        // No room for that, perhaps, and one that was closed can't go. Its texts can.
+        cargo = ExceptionCargo::stays;
+        --attempt;
+      } else {
+        // No memory for it, perhaps; say at least that.
+        exception = std::current_exception();
+      }
+    }
+  }
+  give({}, {});
+}
+
 }  // namespace
+
+void give_exception(std::exception_ptr exception, const char* unsendable, GiveMessage give) {
+  give_exception(std::move(exception), unsendable, ExceptionCargo::travels, give);
+}
 
 void give_exception(std::exception_ptr exception, const char* unsendable,
                     FunctionRef<void(std::span<const std::byte>)> give) {
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    try {
-      if (unsendable != nullptr && attempt == 0) {
-        exception = as_failed_result(exception, unsendable);
-      }
-      OutArchive out;
-      encode_exception(out, exception);
-      give(out.bytes());
-      return;
-    } catch (...) {
-      // No memory for it, perhaps; say at least that.
-      exception = std::current_exception();
-    }
-  }
-  give({});
+  give_exception(std::move(exception), unsendable, ExceptionCargo::stays,
+                 [&](std::span<const std::byte> bytes, const OutgoingCargo&) { give(bytes); });
 }
 
 std::exception_ptr take_exception(std::span<const std::byte> bytes, IncomingCargo& cargo) {
