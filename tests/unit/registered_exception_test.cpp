@@ -6,7 +6,7 @@
 // Fails when:
 //   Worker::call() gives an exception without its cargo: "a task's exception arrives with its handles and descriptors"
 //   LineCall::fail() does, or PartOfBatch::fail() writes of a cargo: "an exception of a manager's call arrives …"
-//   give_exception() does not try without the cargo: "where there is no room for handles the texts are given"
+//   give_exception() does not try without the cargo, or answer() leaves half of one: "an answer that has no room …"
 
 #include "unit/frame.hpp"
 #include "unit/sent_exception.hpp"
@@ -392,6 +392,29 @@ TEST_SUITE("registered exception") {
     CHECK(remote->type_name() == "(anonymous namespace)::CarryingText");
     CHECK(remote->message() == "heavy");
     CHECK(value.get() == 42);
+  }
+
+  TEST_CASE("an answer that has no room for its descriptors leaves nothing to the next") {
+    register_all();
+    const unit::Frame frame;
+    const kin::Manager manager;
+    const auto number = manager.make<int>(42);
+    const auto fail = [](int& value, bool is_open) {
+      CarryingError error;
+      constexpr int no_descriptor = 900'000;
+      error.descriptor =
+          kin::UniqueFd(is_open ? ::open("/dev/null", O_RDONLY | O_CLOEXEC) : no_descriptor);
+      error.queue.put(++value);
+      throw error;
+    };
+    for (int i = 0; i < 2; ++i) {
+      const auto remote = caught_as<RemoteError>(thrown_by([&] { number.apply(fail, false); }));
+      REQUIRE(remote);
+      CHECK(remote->type_name() == "(anonymous namespace)::CarryingError");
+      const auto whole = caught_as<CarryingError>(thrown_by([&] { number.apply(fail, true); }));
+      REQUIRE(whole);
+      CHECK(whole->queue.try_get() == 44 + 2 * i);
+    }
   }
 
   TEST_CASE("where a class's own code fails the texts arrive") {

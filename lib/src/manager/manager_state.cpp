@@ -148,6 +148,9 @@ void answer(ManagerState& manager, CallLine& line, std::uint32_t sequence,
     word = word.with(LineWord::in_block);
   }
   if (!cargo.empty()) {
+    // One that failed half way may have left some.
+    // If killed here: the line has it, and recycle_line() unloads it.
+    if (line.cargo) unload_cargo(line.cargo);
     load_cargo_once(line.cargo, cargo);
     word = word.with(LineWord::cargo);
   }
