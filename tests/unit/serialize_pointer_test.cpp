@@ -2,14 +2,20 @@
 
 // Pointers in messages: whose object it is, what is shared, and of which class it is; and that nobody is
 // given an object of another, whatever a message says.
+//
+// Fails when:
+//   load_shared() makes the shared_ptr of a raw pointer: "where memory runs out every object goes once"
+//   load_shared() does not delete what was read: the same
 
 #include "encoding.hpp"
+#include "scarce_memory.hpp"
 
 #include <boost/serialization/base_object.hpp>
 #include <boost/serialization/export.hpp>
 #include <boost/serialization/vector.hpp>
 
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -170,7 +176,59 @@ struct Self : std::enable_shared_from_this<Self> {
   std::weak_ptr<Self> self;
 };
 
+// Counted, and shared in a ring.
+struct Member {
+  Member() { ++alive; }
+  Member(const Member&) = delete;
+  Member& operator=(const Member&) = delete;
+  virtual ~Member() { --alive; }
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& next& seen;
+  }
+  std::shared_ptr<Member> next;
+  Member* seen = nullptr;
+  static inline int alive = 0;
+};
+
+struct Leader : Member {
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& boost::serialization::base_object<Member>(*this);
+  }
+};
+
+// How often memory can run out while such a ring is read, until it does not.
+template <typename T>
+int count_shortages() {
+  const std::shared_ptr<Member> first = std::make_shared<T>();
+  first->next = std::make_shared<T>();
+  first->next->next = first;  // whose first owner is found while it is read
+  first->next->seen = first.get();
+  const auto bytes = encoded(first);
+  first->next->next = nullptr;
+  const int before = Member::alive;
+  for (int times = 0; times < 1000; ++times) {
+    std::shared_ptr<Member> arrived;
+    try {
+      const unit::ScarceMemory scarce(times);
+      arrived = decoded<std::shared_ptr<Member>>(bytes);
+    } catch (const std::bad_alloc&) {
+      CHECK(Member::alive == before);
+      continue;
+    }
+    CHECK(Member::alive == before + 2);
+    CHECK(arrived->next->next == arrived);
+    CHECK(arrived->next->seen == arrived.get());
+    arrived->next->next = nullptr;
+    return times;
+  }
+  return -1;
+}
+
 }  // namespace
+
+BOOST_CLASS_EXPORT(Leader)
 
 TEST_SUITE("serialize pointer") {
   TEST_CASE("addresses of functions and of members arrive as they are") {
@@ -343,6 +401,15 @@ TEST_SUITE("serialize pointer") {
                     SerializationError);
     CHECK_THROWS_AS((decoded<std::pair<Integer, Unique>>(encoded(std::pair(number, number)))),
                     SerializationError);
+  }
+
+  TEST_CASE("where memory runs out every object goes once") {
+    if (!unit::ScarceMemory::is_possible) {
+      MESSAGE(unit::ScarceMemory::is_impossible);
+      return;
+    }
+    CHECK(count_shortages<Member>() > 4);
+    CHECK(count_shortages<Leader>() > 4);
   }
 
   TEST_CASE("damaged messages with owned and derived objects leak nothing and crash nothing") {

@@ -183,6 +183,11 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
   /// Reserves a place for the object with the next id.
   void expect_object() { objects_.emplace_back(); }
   void complete_object(std::uint64_t id) { objects_[id - 1].complete = true; }
+  [[nodiscard]] bool is_complete(std::uint64_t id) const noexcept {
+    return objects_[id - 1].complete;
+  }
+  /// It exists no longer.
+  void forget_object(std::uint64_t id) noexcept { objects_[id - 1].address = nullptr; }
 
   /// The object's address as that class. Throws unless it is one.
   void* object_as(std::uint64_t id, const std::type_info& exact,

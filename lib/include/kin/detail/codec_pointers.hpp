@@ -22,6 +22,7 @@
 #include <string>
 #include <type_traits>
 #include <typeinfo>
+#include <utility>
 
 namespace kin::detail {
 
@@ -130,9 +131,21 @@ std::shared_ptr<T> load_shared(InArchive& in) {
   if (object == nullptr) return nullptr;
   std::shared_ptr<void>& owner = in.owner_of(id);
   if (owner) return std::shared_ptr<T>(owner, object);
-  std::shared_ptr<T> first(object);  // by this, so that it can be shared from `this`
-  owner = first;
-  return first;
+  // Of a unique_ptr, from which it takes nothing where there is no memory for it.
+  std::unique_ptr<T> nobodys(object);
+  try {
+    std::shared_ptr<T> first(std::move(nobodys));  // by this, so that it can be shared from `this`
+    owner = first;
+    return first;
+  } catch (...) {
+    // Who is still reading it has it. One that was read goes here.
+    if (in.is_complete(id)) {
+      in.forget_object(id);
+    } else {
+      static_cast<void>(nobodys.release());
+    }
+    throw;
+  }
 }
 
 template <typename T>
