@@ -15,6 +15,7 @@
 #include <chrono>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 
 #include <sys/eventfd.h>
 
@@ -131,6 +132,13 @@ void WorkerPool::bury_tasks() {
   if (is_over_.load()) return;
   const bool was_asked = state().phase.load() == PoolState::terminating;
   is_over_.store(true);
+  // What is just being queued is refused by who does that, or was accepted, and ends here. Nothing keeps
+  // those threads, as no worker is left.
+  const auto is_settled = [this] {
+    const std::uint64_t settled = settled_.load();  // first, as it never overtakes the other
+    return settled == submitted_.load();
+  };
+  while (!is_settled()) std::this_thread::yield();
   end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
                [](TaskWord word) { return word.is_workers(); });
   state().notices.ask_to_look();  // for those that nobody came to post

@@ -224,9 +224,15 @@ void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
 }
 
 void WorkerPool::queue(PoolTask& task) {
+  refuse_unless_open();  // not counted: who waits for those that are does not wait for ever
+  const std::uint64_t number = submitted_.fetch_add(1);
+  const struct Settled {
+    std::atomic<std::uint64_t>& count;
+    ~Settled() { count.fetch_add(1); }
+  } settled{settled_};
+  // Again: who buries the nursery's tasks has said so before this, or waits for the one above.
   refuse_unless_open();
   TaskSlot& slot = task.slot();
-  const std::uint64_t number = submitted_.fetch_add(1, std::memory_order_relaxed);
   const bool is_measured = number < all_measured || number % one_measured_of == 0;
   slot.submitted_at = is_measured ? Deadline::now() : 0;
   // Nobody else changes the word of a task that is held, but for the flag of one that is observed.
@@ -237,15 +243,10 @@ void WorkerPool::queue(PoolTask& task) {
   try {
     put_hint(memory_.tasks(), TaskHint::to(slot, slot.generation));
   } catch (...) {
-    // No worker has heard of it; but who ends all of the pool's tasks may have ended it: then it tells itself.
+    // No worker has heard of it; but a nursery that was to end all tasks may have ended it: it tells why.
     if (!take_back(slot)) return;
     refuse_unless_open();
     throw;
-  }
-  // Another thread may have buried the nursery meanwhile, and not have seen this one.
-  if (is_over_.load()) {
-    end_task_if(memory_, slot, slot.generation, TaskState::died,
-                [](TaskWord word) { return word.is_workers(); });
   }
 }
 
