@@ -7,6 +7,7 @@
 
 #include "base/fork_lock.hpp"
 #include "base/immortal.hpp"
+#include "base/log_text.hpp"
 #include "waiting/futex.hpp"
 #include "waiting/parking.hpp"
 #include "waiting/soft_limit.hpp"
@@ -157,10 +158,8 @@ void Task::drop_observers() noexcept {
 template <typename Call>
 void Task::call_logged(Call&& call) const noexcept {
   const auto complain = [this](const auto&... words) noexcept {
-    try {
-      log(LogLevel::error, (("a callback of " + name() + " threw") + ... + words));
-    } catch (...) {  // NOLINT(bugprone-empty-catch): without memory there is nothing to be said
-    }
+    log_text(LogLevel::error,
+             [&] { return (("a callback of " + name() + " threw") + ... + words); });
   };
   try {
     call();

@@ -11,6 +11,7 @@
 #include "base/function_ref.hpp"
 #include "base/guarded.hpp"
 #include "base/immortal.hpp"
+#include "base/log_text.hpp"
 #include "base/readable_type.hpp"
 #include "base/signal_mask.hpp"
 #include "base/stdio.hpp"
@@ -197,7 +198,9 @@ void Process::abandon() noexcept {
       child.join(Deadline::never());
     }
   } catch (const std::exception& error) {
-    log(LogLevel::error, "process " + state_->name + " can't be waited for: " + error.what());
+    detail::log_text(LogLevel::error, [&] {
+      return "process " + state_->name + " can't be waited for: " + error.what();
+    });
   }
 }
 

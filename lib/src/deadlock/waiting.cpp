@@ -7,6 +7,7 @@
 
 #include "deadlock/waiting.hpp"
 
+#include "base/log_text.hpp"
 #include "deadlock/report.hpp"
 #include "waiting/soft_limit.hpp"
 
@@ -55,8 +56,10 @@ void Waiting::look_for_ring() {
   if (chosen_of(ring) != 0) return;
   if (wait_.has(WaitFlags::may_throw)) throw deadlock_error(ring);
   if (std::exchange(has_warned_, true)) return;
-  log(LogLevel::warning,
-      deadlock_text(ring) + "\nNone of them waits in a call that could give up, so they wait on.");
+  log_text(LogLevel::warning, [&] {
+    return deadlock_text(ring) +
+           "\nNone of them waits in a call that could give up, so they wait on.";
+  });
 }
 
 }  // namespace kin::detail

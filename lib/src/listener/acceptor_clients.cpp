@@ -5,6 +5,7 @@
 
 #include "listener/acceptor_state.hpp"
 
+#include "base/log_text.hpp"
 #include "base/random.hpp"
 #include "base/stdio.hpp"
 
@@ -173,11 +174,10 @@ std::optional<Outcome> Acceptor::State::take_finished() {
 }
 
 void Acceptor::State::tell_dropped(const std::string& peer, const std::string& why) const noexcept {
-  try {
+  log_text(LogLevel::warning, [&] {
     const std::string who = peer.empty() ? "a client" : "the client " + peer;
-    log(LogLevel::warning, "listener at " + address + ": dropped " + who + ": " + why);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line
-  }
+    return "listener at " + address + ": dropped " + who + ": " + why;
+  });
 }
 
 }  // namespace kin::detail

@@ -6,6 +6,7 @@
 
 #include "listener/meeting.hpp"
 
+#include "base/log_text.hpp"
 #include "channel/byte_channel.hpp"
 #include "memory/arena.hpp"
 #include "os/fork.hpp"
@@ -29,7 +30,8 @@ MeetingPlace::MeetingPlace() noexcept {
   try {
     channel_ = Handle(make_channel({}));
   } catch (const std::exception& error) {
-    log(LogLevel::debug, std::string("this client can meet no relatives: ") + error.what());
+    log_text(LogLevel::debug,
+             [&] { return std::string("this client can meet no relatives: ") + error.what(); });
   }
 }
 
@@ -70,7 +72,8 @@ std::optional<End> leave_pipe_at(const Meeting& meeting) {
     }
     return ours;
   } catch (const std::exception& error) {
-    log(LogLevel::debug, std::string("relatives stay on their socket: ") + error.what());
+    log_text(LogLevel::debug,
+             [&] { return std::string("relatives stay on their socket: ") + error.what(); });
     return std::nullopt;
   }
 }

@@ -3,6 +3,7 @@
 // What the server does between calls: it looks for clients that died, and frees what was theirs; and it
 // ends objects that nobody refers to any more.
 
+#include "base/log_text.hpp"
 #include "manager/line_call.hpp"
 #include "manager/server.hpp"
 #include "waiting/futex.hpp"
@@ -152,9 +153,11 @@ void Server::take_back(const CallLine& line, const Book& book) {
                     outsider != 0 ? outsider : line.owner.load());
     book.take_back(call);
   } catch (const std::exception& error) {
-    log(LogLevel::error, std::string("a manager could not take back what it had handed to a client "
-                                     "that died: ") +
-                             error.what());
+    log_text(LogLevel::error, [&] {
+      return std::string(
+                 "a manager could not take back what it had handed to a client that died: ") +
+             error.what();
+    });
   }
   retry(*entry);
 }

@@ -5,6 +5,7 @@
 
 #include <kin/detail/manager_engine.hpp>
 
+#include "base/log_text.hpp"
 #include "manager/link.hpp"
 #include "manager/server.hpp"
 #include "nursery/house_process.hpp"
@@ -160,7 +161,7 @@ void ManagerEngine::end() noexcept {
     forget_link(state.server.load());
     forget_async_lines(state.server.load());
   } catch (const std::exception& error) {
-    log(LogLevel::error, name_ + " could not be shut down: " + error.what());
+    log_text(LogLevel::error, [&] { return name_ + " could not be shut down: " + error.what(); });
   }
 }
 

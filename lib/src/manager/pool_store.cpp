@@ -6,6 +6,7 @@
 
 #include <kin/detail/pool_store.hpp>
 
+#include "base/log_text.hpp"
 #include "base/own_thread.hpp"
 #include "manager/manager_state.hpp"
 #include "manager/server.hpp"
@@ -63,9 +64,11 @@ void CalledBack::settle() noexcept {
   try {
     call(*task_);
   } catch (const std::exception& error) {
-    log(LogLevel::error, "a callback of " + task_->name() + " threw: " + error.what());
+    log_text(LogLevel::error,
+             [&] { return "a callback of " + task_->name() + " threw: " + error.what(); });
   } catch (...) {
-    log(LogLevel::error, "a callback of " + task_->name() + " threw what is no std::exception");
+    log_text(LogLevel::error,
+             [&] { return "a callback of " + task_->name() + " threw what is no std::exception"; });
   }
 }
 
@@ -130,7 +133,9 @@ bool PoolStore::join() {
     try {
       pool_->join();
     } catch (const std::exception& error) {
-      log(LogLevel::error, std::string("a manager's pool could not be joined: ") + error.what());
+      log_text(LogLevel::error, [&] {
+        return std::string("a manager's pool could not be joined: ") + error.what();
+      });
     }
     (*nudge_)();
   });

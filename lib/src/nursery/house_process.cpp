@@ -2,6 +2,7 @@
 
 #include "nursery/house_process.hpp"
 
+#include "base/log_text.hpp"
 #include "base/own_thread.hpp"
 
 #include <kin/detail/deadline.hpp>
@@ -32,10 +33,11 @@ void warn_of_threads(const std::string& name, const std::string& what) {
   int threads = count_threads();
   for (; threads > 1 && !enough.has_passed(); threads = count_threads()) ::sched_yield();
   if (threads <= 1) return;
-  log(LogLevel::warning, name + " is made while this process has " + std::to_string(threads) +
-                             " threads: " + what +
-                             ", in which locks that other threads hold stay locked; make it before "
-                             "threads");
+  log_text(LogLevel::warning, [&] {
+    return name + " is made while this process has " + std::to_string(threads) +
+           " threads: " + what +
+           ", in which locks that other threads hold stay locked; make it before threads";
+  });
 }
 
 namespace {

@@ -15,6 +15,7 @@
 
 #include "base/fork_depth.hpp"
 #include "base/fork_lock.hpp"
+#include "base/log_text.hpp"
 #include "base/own_thread.hpp"
 #include "base/syscall.hpp"
 #include "base/thread_id.hpp"
@@ -63,7 +64,7 @@ void before_fork() noexcept {
     if (this_process_or_none() != 0) sweep_some();
   } catch (const std::exception& error) {
     // Somebody else's fork may be the first that asks for the arena; it can't be told.
-    log(LogLevel::error, std::string("in a fork: ") + error.what());
+    log_text(LogLevel::error, [&] { return std::string("in a fork: ") + error.what(); });
   }
   ForkLock::lock_all();
   // With the locks held: what is made from now on is not inherited.

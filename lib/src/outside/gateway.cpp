@@ -2,6 +2,7 @@
 
 #include "outside/gateway.hpp"
 
+#include "base/log_text.hpp"
 #include "manager/link.hpp"
 #include "nursery/house_process.hpp"
 #include "outside/call_frame.hpp"
@@ -98,7 +99,8 @@ Gateway::~Gateway() {
       process_->join();
     }
   } catch (const std::exception& error) {
-    log(LogLevel::error, name_ + "'s gateway could not be ended: " + error.what());
+    log_text(LogLevel::error,
+             [&] { return name_ + "'s gateway could not be ended: " + error.what(); });
   }
 }
 
@@ -144,12 +146,14 @@ void Gateway::live(const ManagerMemory& inherited, const ListenerOptions& option
       connection->close();
       sessions.push_back(std::move(session));
     } catch (const SystemError& error) {
-      log(LogLevel::warning, name_ + " let a client from outside not in: " + error.what());
+      log_text(LogLevel::warning,
+               [&] { return name_ + " let a client from outside not in: " + error.what(); });
       // No descriptor or no process is left: others have to end first.
       static_cast<void>(maker.poll_for(std::chrono::nanoseconds(slice_nanoseconds)));
     } catch (const std::exception& error) {
       // Who did not know the key, or spoke of something else.
-      log(LogLevel::warning, name_ + " let a client from outside not in: " + error.what());
+      log_text(LogLevel::warning,
+               [&] { return name_ + " let a client from outside not in: " + error.what(); });
     }
   }
   for (Process& session : sessions) session.kill();

@@ -2,6 +2,7 @@
 
 #include "outside/relay.hpp"
 
+#include "base/log_text.hpp"
 #include "channel/byte_channel.hpp"
 #include "manager/line_call.hpp"
 #include "waiting/futex.hpp"
@@ -73,8 +74,9 @@ void Relay::run() {
     look_around();
     send({.kind = FrameKind::end});
   } catch (const std::exception& error) {
-    log(LogLevel::debug,
-        std::string("a manager's relay could not say that it ends: ") + error.what());
+    log_text(LogLevel::debug, [&] {
+      return std::string("a manager's relay could not say that it ends: ") + error.what();
+    });
   }
   reader.join();
 }

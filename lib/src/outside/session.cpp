@@ -2,6 +2,7 @@
 
 #include "outside/session.hpp"
 
+#include "base/log_text.hpp"
 #include "manager/call_line.hpp"
 #include "waiting/futex.hpp"
 #include "wire/exception.hpp"
@@ -40,8 +41,9 @@ void Session::run() {
   } catch (const BrokenPipe&) {
     // The same.
   } catch (const std::exception& error) {
-    log(LogLevel::warning,
-        std::string("a manager\'s client from outside was dropped: ") + error.what());
+    log_text(LogLevel::warning, [&] {
+      return std::string("a manager's client from outside was dropped: ") + error.what();
+    });
   }
   is_over_.store(true);
   bell_line_->line->bell.fetch_add(1);
@@ -204,7 +206,8 @@ void Session::wait_for_answers() {
     }
   } catch (const std::exception& error) {
     // The other side is gone, or the server: what is the matter shows where frames are read.
-    log(LogLevel::debug, std::string("a manager\'s session ends: ") + error.what());
+    log_text(LogLevel::debug,
+             [&] { return std::string("a manager's session ends: ") + error.what(); });
   }
   is_over_.store(true);
 }

@@ -5,6 +5,7 @@
 
 #include "pool/worker_pool.hpp"
 
+#include "base/log_text.hpp"
 #include "waiting/soft_limit.hpp"
 
 #include "os/child.hpp"
@@ -78,7 +79,7 @@ void WorkerPool::end() noexcept {
     join_nursery(Deadline::never());
     bury();
   } catch (const std::exception& error) {
-    log(LogLevel::error, name_ + " could not be ended: " + error.what());
+    log_text(LogLevel::error, [&] { return name_ + " could not be ended: " + error.what(); });
   }
 }
 
@@ -89,7 +90,7 @@ void WorkerPool::finish() noexcept {
     close();
     if (was_open && !notices_.is_here()) join(Deadline::never());
   } catch (const std::exception& error) {
-    log(LogLevel::error, name_ + " could not be finished: " + error.what());
+    log_text(LogLevel::error, [&] { return name_ + " could not be finished: " + error.what(); });
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "pool/notices.hpp"
 
+#include "base/log_text.hpp"
 #include "base/own_thread.hpp"
 
 #include <kin/log.hpp>
@@ -27,7 +28,8 @@ void Notices::run(const std::atomic<bool>& is_left) {
       }
     }
   } catch (const std::exception& error) {
-    log(LogLevel::error, std::string("a pool calls no callbacks any more: ") + error.what());
+    log_text(LogLevel::error,
+             [&] { return std::string("a pool calls no callbacks any more: ") + error.what(); });
   }
 }
 

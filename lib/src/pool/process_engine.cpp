@@ -2,6 +2,7 @@
 
 #include <kin/detail/process_engine.hpp>
 
+#include "base/log_text.hpp"
 #include "pool/finishing.hpp"
 #include "pool/worker_pool.hpp"
 #include "waiting/soft_limit.hpp"
@@ -95,10 +96,8 @@ void ProcessEngine::finish_at_end() noexcept {
     pool_->close();
     pool_->join(Deadline::never());
   } catch (const std::exception& error) {
-    try {
-      log(LogLevel::error, std::string("at the end of the program: ") + error.what());
-    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line
-    }
+    log_text(LogLevel::error,
+             [&] { return std::string("at the end of the program: ") + error.what(); });
   }
 }
 

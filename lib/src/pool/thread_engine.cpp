@@ -6,6 +6,7 @@
 #include <kin/detail/thread_engine.hpp>
 
 #include "base/fork_depth.hpp"
+#include "base/log_text.hpp"
 #include "base/own_thread.hpp"
 #include "base/signal_mask.hpp"
 #include "os/fork.hpp"
@@ -165,7 +166,8 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
       }
       join(Deadline::never());
     } catch (const std::exception& error) {
-      log(LogLevel::error, std::string("a thread pool could not be ended: ") + error.what());
+      log_text(LogLevel::error,
+               [&] { return std::string("a thread pool could not be ended: ") + error.what(); });
     }
   }
 
@@ -216,7 +218,7 @@ class ThreadCrew : public std::enable_shared_from_this<ThreadCrew> {
   }
 
   void break_down(const std::string& what) {
-    log(LogLevel::error, "a thread pool's initializer threw: " + what);
+    log_text(LogLevel::error, [&] { return "a thread pool's initializer threw: " + what; });
     const std::scoped_lock lock(mutex_);
     why_broken_ = "the thread pool's initializer threw: " + what;
   }

@@ -7,6 +7,8 @@
 
 #include "memory/process_table.hpp"
 
+#include "base/log_text.hpp"
+
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 #include <kin/queue.hpp>
@@ -64,7 +66,9 @@ class SharedMemoryManager::Made {
     } catch (const SystemError& error) {
       // It was unlinked before.
       if (error.code().value() != ENOENT) {
-        log(LogLevel::error, std::string("shared memory could not be unlinked: ") + error.what());
+        log_text(LogLevel::error, [&] {
+          return std::string("shared memory could not be unlinked: ") + error.what();
+        });
       }
     }
     return true;
@@ -122,11 +126,9 @@ void SharedMemoryManager::end() noexcept {
   try {
     made_->unlink_all();
   } catch (const std::exception& error) {
-    try {
-      log(LogLevel::error,
-          std::string("a SharedMemoryManager could not unlink its blocks: ") + error.what());
-    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line
-    }
+    log_text(LogLevel::error, [&] {
+      return std::string("a SharedMemoryManager could not unlink its blocks: ") + error.what();
+    });
   }
 }
 

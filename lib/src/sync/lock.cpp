@@ -8,6 +8,7 @@
 
 #include <kin/lock.hpp>
 
+#include "base/log_text.hpp"
 #include "base/thread_id.hpp"
 #include "deadlock/lock_object.hpp"
 #include "deadlock/report.hpp"
@@ -55,17 +56,14 @@ void tell_of_death(LockObject& lock) {
   lock.depth.store(0);
   // If killed before this: the next holder is told in our place.
   lock.lock.make_consistent();
-  try {
+  log_text(LogLevel::warning, [&] {
     std::string who = "a process";
     if (dead != 0) {
       who = "process " + name_of(dead) + " (pid " + std::to_string(pid_of(dead)) + ")";
     }
-    log(LogLevel::warning, "a lock was taken over: " + who +
-                               " or its thread ended while it held it; what it guards may be half"
-                               " changed");
-  } catch (...) {  // NOLINT(bugprone-empty-catch)
-    // No memory for that: owner_died() tells, and this thread has the lock.
-  }
+    return "a lock was taken over: " + who +
+           " or its thread ended while it held it; what it guards may be half changed";
+  });
 }
 
 Wait wait_for(const LockObject& lock, WaitKind kind, std::source_location where) {
@@ -85,8 +83,7 @@ Wait wait_for(const LockObject& lock, WaitKind kind, std::source_location where)
 }
 
 void tell_of_holder(const LockObject& lock) {
-  if (log_level() > LogLevel::info) return;
-  log(LogLevel::info, "a wait came to its time limit: for " + lock_text(lock));
+  log_text(LogLevel::info, [&] { return "a wait came to its time limit: for " + lock_text(lock); });
 }
 
 // For one that was not to be had at once.

@@ -9,6 +9,7 @@
 
 #include <kin/sync.hpp>
 
+#include "base/log_text.hpp"
 #include "deadlock/report.hpp"
 #include "deadlock/waiting.hpp"
 #include "memory/object.hpp"
@@ -172,7 +173,7 @@ void take_from_the_dead(SemaphoreObject& semaphore) {
   Stamp seen = this_process();
   bool seen_is_gone = false;
   int count = 0;
-  std::string who;
+  Stamp last = 0;
   any_permit(semaphore, [&](Permit& permit) {
     const Stamp holder = permit.load();
     if (!is_stamp(holder)) return false;
@@ -184,15 +185,19 @@ void take_from_the_dead(SemaphoreObject& semaphore) {
     // One of those who look at the same time is the one to count it.
     if (!change(permit, holder, free)) return false;
     ++count;
-    const pid_t pid = pid_of(holder);
-    if (pid != 0) who = " of process " + name_of(holder) + " (pid " + std::to_string(pid) + ")";
+    last = holder;
     return false;
   });
   if (count == 0) return;
   // If killed here: who sleeps sees them at the end of a slice.
   for (int i = 0; i < count; ++i) semaphore.released.notify();
-  log(LogLevel::warning, "a semaphore was given back " + std::to_string(count) + " permit(s)" +
-                             who + ", which ended without a release()");
+  log_text(LogLevel::warning, [&] {
+    const pid_t pid = pid_of(last);
+    const std::string who =
+        pid == 0 ? "" : " of process " + name_of(last) + " (pid " + std::to_string(pid) + ")";
+    return "a semaphore was given back " + std::to_string(count) + " permit(s)" + who +
+           ", which ended without a release()";
+  });
 }
 
 // For who does not wait, and may come again and again.
@@ -233,8 +238,9 @@ std::string text_of(const SemaphoreObject& semaphore) {
   if (take(semaphore)) return true;
   SoftLimit::check(deadline);
   if (!semaphore.released.wait([&] { return take(semaphore); }, deadline, look_around)) {
-    if (log_level() <= LogLevel::info && !deadline.is_passed_from_start()) {
-      log(LogLevel::info, "a wait came to its time limit: for " + text_of(semaphore));
+    if (!deadline.is_passed_from_start()) {
+      log_text(LogLevel::info,
+               [&] { return "a wait came to its time limit: for " + text_of(semaphore); });
     }
     return false;
   }
