@@ -28,6 +28,15 @@ class Robbed : public std::runtime_error {
   kin::Queue<int> loot_;
 };
 
+/// Has code in it, where no compiler sees it.
+struct Advice {
+  int (*code)(int) = nullptr;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& code;
+  }
+};
+
 class Account {
  public:
   explicit Account(int balance = 0) : balance_(balance) {}
@@ -41,6 +50,7 @@ class Account {
   void set_owner(const std::string& owner) { owner_ = owner; }
   [[nodiscard]] std::string owner() const { return owner_; }
   void be_robbed() { throw Robbed("all of it is gone"); }
+  void follow(const Advice& advice) { balance_ = advice.code(balance_); }
   /// Not exposed.
   [[nodiscard]] int secret() const { return 42; }
 
@@ -68,7 +78,7 @@ inline bool expose_all() {
   kin::register_exception<Robbed>();
   return kin::expose<Account, kin::constructor<int>, &Account::deposit, &Account::withdraw,
                      &Account::balance, &Account::set_owner, &Account::owner, &double_balance,
-                     &Account::be_robbed, &dawdle>() &&
+                     &Account::be_robbed, &Account::follow, &dawdle>() &&
          kin::expose<std::string>() && kin::expose<Words>() && kin::expose<Counts>() &&
          kin::expose<kin::managed::Dict<std::string, Words>>() &&
          kin::expose<kin::managed::Set<int>>() && kin::expose<kin::managed::NameSpace>() &&

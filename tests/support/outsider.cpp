@@ -62,6 +62,18 @@ void call_methods(const kin::Manager& manager) {
             account.call(&Account::be_robbed);
             return 0;
           }).find("all of it is gone") != std::string::npos);
+  const outside::Advice advice{[](int balance) { return balance + 1; }};
+  REQUIRE(complaint<kin::SerializationError>([&] {
+            account.call(&Account::follow, advice);
+            return 0;
+          }).find("an address of code") != std::string::npos);
+  auto advices = account.batch();
+  const auto followed = advices.call(&Account::follow, advice);
+  advices.run();
+  REQUIRE(complaint<kin::SerializationError>([&] {
+            followed.get();
+            return 0;
+          }).find("an address of code") != std::string::npos);
   const auto own = manager.make<Account>(7);
   REQUIRE(own.call(&Account::balance) == 7);
   REQUIRE(own != account);

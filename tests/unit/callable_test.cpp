@@ -2,17 +2,27 @@
 
 // Functions are written by one process and called by another that was forked before. What would
 // read the sender's memory there is refused before it is written.
+//
+// Fails when:
+//   an address, or what may hold one, is read without require_trust(): "is not believed, wherever it hides"
+//   load_function(), SentFunction::travel() don't ask for it: "is not read as a function either"
+//   recv() does not distrust what came over a socket: "is not received over a socket"
 
+#include <kin/connection.hpp>
 #include <kin/detail/callable.hpp>
+#include <kin/detail/sent_function.hpp>
 #include <kin/queue.hpp>
 
 #include "frame.hpp"
 
 #include "support/sanitizer.hpp"
+#include "support/socket_ends.hpp"
 
 #include <boost/serialization/access.hpp>
 #include <doctest/doctest.h>
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -84,6 +94,16 @@ struct Money {  // trivially copyable, neither an aggregate nor default construc
   explicit Money(long given) : cents(given) {}
   long operator()(long more) const { return cents + more; }
   long cents;
+};
+
+struct HidesCode {  // as the compiler can't see
+  int has_code = 0;
+  int (*code)(int) = nullptr;
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& has_code;
+    if (has_code != 0) archive& code;
+  }
 };
 
 std::string greet(const std::string& word, std::string name) { return word + ", " + name; }
@@ -385,6 +405,87 @@ TEST_SUITE("callable") {
     // which require_sendable() refuses
     CHECK(std::is_same_v<ArgumentOf<int(&)[3]>, int[3]>);
     CHECK(!kin::Sendable<ArgumentOf<std::reference_wrapper<int>>>);
+  }
+}
+
+TEST_SUITE("code from another program") {
+  using Code = int (*)(int);
+
+  // Has room for an address.
+  constexpr auto with_word = [word = 1L] { return word; };
+
+  // Reads it as if it came from there.
+  template <typename T>
+  std::string complaint_about(const T& value) {
+    OutArchive out;
+    encode(out, value);
+    InArchive in(out.bytes());
+    in.distrust();
+    try {
+      static_cast<void>(kin::detail::decode<T>(in));
+      return "none";
+    } catch (const kin::SerializationError& error) {
+      return error.what();
+    }
+  }
+
+  TEST_CASE("is not believed, wherever it hides") {
+    const auto is_refused = [](const auto& value) {
+      return contains(complaint_about(value), "an address of code");
+    };
+    CHECK(is_refused(Code(square)));
+    CHECK(is_refused(std::vector<Code>{square}));
+    CHECK(is_refused(HidesCode{1, square}));
+    CHECK(is_refused(std::map<int, HidesCode>{{1, {1, square}}}));
+    CHECK(is_refused(std::make_unique<HidesCode>(HidesCode{1, square})));
+    CHECK(is_refused(kin::partial(square, 3)));
+    CHECK(is_refused(kin::partial(with_word)));
+    CHECK(complaint_about(kin::partial(std::plus<>(), 3)) == "none");
+    CHECK(complaint_about(std::vector<std::string>{"a"}) == "none");
+    CHECK(complaint_about(HidesCode{0, nullptr}) == "none");
+  }
+
+  TEST_CASE("is not read as a function either") {
+    const auto is_refused = [](const auto& function) {
+      OutArchive out;
+      save_function(out, function);
+      InArchive in(out.bytes());
+      in.distrust();
+      try {
+        static_cast<void>(load_function<std::decay_t<decltype(function)>>(in));
+        return false;
+      } catch (const kin::SerializationError&) {
+        return true;
+      }
+    };
+    CHECK(is_refused(Code(square)));
+    CHECK(is_refused(with_word));
+    CHECK(!is_refused(std::plus<>()));
+    CHECK(!is_refused([number = 3] { return number; }));
+
+    OutArchive out;
+    kin::detail::SentFunction<std::function<int()>>([number = 3] { return number; }).travel(out);
+    kin::detail::SentFunction<std::function<int()>> arrives;
+    InArchive from_kin(out.bytes());
+    arrives.travel(from_kin);
+    CHECK(arrives.target()() == 3);
+    InArchive from_stranger(out.bytes());
+    from_stranger.distrust();
+    CHECK_THROWS_AS(arrives.travel(from_stranger), kin::SerializationError);
+  }
+
+  TEST_CASE("is not received over a socket") {
+    const unit::Frame frame;
+    for (const auto kind : {support::SocketKind::unix_domain, support::SocketKind::tcp}) {
+      const support::SocketConnections<HidesCode> both(kind);
+      both.first.send({1, square});
+      CHECK_THROWS_AS(static_cast<void>(both.second.recv()), kin::SerializationError);
+      both.first.send({0, nullptr});
+      CHECK(both.second.recv().has_code == 0);
+    }
+    const auto [one, other] = kin::Pipe<HidesCode>();
+    one.send({1, square});
+    CHECK(other.recv().code(3) == 9);
   }
 }
 

@@ -3,7 +3,8 @@
 // Managers that other programs reach. The other program is tests/support/outsider.cpp.
 //
 // Fails when:
-//   Session::read_answer() does not write an exception without its cargo: "another program calls what is exposed"
+//   LineCall or PartOfBatch don't tell that a stranger calls: "another program calls what is exposed"
+//   Session::read_answer() does not write an exception without its cargo: the same
 
 #include "frame.hpp"
 

@@ -226,6 +226,49 @@ static_assert(!Sendable<WithPointer> && !Sendable<Deeper> && !Sendable<WithView>
 static_assert(!Sendable<WithReference> && !Sendable<WithMutex> && !Sendable<WithUnion>);
 static_assert(!Sendable<BadTree>);
 
+// --- what can't come from another program
+
+using Code = int (*)(int);
+struct WithCode {
+  int number;
+  Code code;
+};
+struct WithNested {
+  std::vector<std::optional<WithCode>> all;
+};
+struct TreeWithCode {
+  std::vector<TreeWithCode> children;
+  std::array<Code, 2> codes;
+};
+struct HidesCode {
+  template <typename Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& code;
+  }
+  Code code = nullptr;
+};
+// Closures with a number, and with something else as large as an address.
+using WithNumber = decltype([number = 1] { return number; });
+using WithWord = decltype([word = 1L] { return word; });
+
+template <typename T>
+inline constexpr bool holds_address = kin::detail::holds_address<T>();
+static_assert(holds_address<Code> && holds_address<int WithCode::*> && holds_address<WithCode>);
+static_assert(holds_address<void (HidesCode::*)()> && holds_address<const WithCode>);
+static_assert(holds_address<std::vector<Code>> && holds_address<std::map<int, WithCode>>);
+static_assert(holds_address<std::variant<int, Code>> && holds_address<WithNested>);
+static_assert(holds_address<std::unique_ptr<WithCode>> && holds_address<TreeWithCode>);
+static_assert(holds_address<kin::Partial<Code, int>> &&
+              holds_address<kin::Partial<WithNumber, Code>>);
+static_assert(holds_address<kin::Partial<kin::Partial<Code>>> && holds_address<Code[3]>);
+static_assert(holds_address<std::tuple<int, std::vector<kin::Partial<WithWord>>>>);
+static_assert(!holds_address<void> && !holds_address<int> && !holds_address<std::string>);
+static_assert(!holds_address<std::map<std::string, std::vector<int>>> && !holds_address<Tree>);
+static_assert(!holds_address<std::shared_ptr<int>> && !holds_address<kin::UniqueFd>);
+static_assert(!holds_address<kin::Partial<WithNumber, std::string>>);
+static_assert(!holds_address<kin::Partial<std::plus<>, int>>);
+static_assert(!holds_address<HidesCode>);  // seen when it is read
+
 TEST_SUITE("sendable") {
   TEST_CASE("the compiler knows what may travel") {
     int captured = 0;

@@ -182,6 +182,7 @@ class Receives {
       const BorrowedBuffers buffers;
       if (own().receive(buffers->bytes, buffers->cargo, deadline)) {
         InArchive in(buffers->bytes, buffers->cargo);
+        if (own().has_stranger()) in.distrust();
         message.emplace(decode<T>(in));
       }
     }

@@ -39,6 +39,7 @@ bool expose() {
     detail::expose_name<T>();
   } else if constexpr (sizeof...(calls) == 0) {
     detail::require_sendable<T>();
+    detail::require_no_address<T>();
     detail::expose_name<T>();
   } else {
     (detail::expose_call<T, calls>(), ...);

@@ -95,7 +95,10 @@ struct MessageTypes {
 
 template <typename T>
 std::uint64_t mark_of() {
-  static_assert(!Address<T>, "kin: addresses of functions mean nothing in another program");
+  static_assert(
+      !holds_address<T>(),
+      "kin: addresses of functions and members mean nothing in another program: this type "
+      "is one, or has one in it; send a number or a name instead");
   return mark_of(typeid(T), Plain<T> ? sizeof(T) : 0);
 }
 

@@ -260,6 +260,8 @@ bool End::has(Ways way) const {
   return static_cast<bool>(way == reads ? state_->in : state_->out);
 }
 
+bool End::has_stranger() const noexcept { return state_ && state_->stream; }
+
 int End::fileno() const {
   State& end = open();
   if (!end.in) return end.socket.get();

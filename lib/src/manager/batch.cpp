@@ -72,7 +72,9 @@ class PartOfBatch final : public HostedCall {
  public:
   PartOfBatch(HostedCall& whole, std::span<const std::byte> arguments, IncomingCargo& cargo,
               Answers& answers)
-      : HostedCall(whole.object_address(), arguments, cargo), whole_(whole), answers_(answers) {}
+      : HostedCall(whole.object_address(), arguments, cargo, whole.is_from_stranger()),
+        whole_(whole),
+        answers_(answers) {}
 
   [[nodiscard]] std::uint64_t client() override { return whole_.client(); }
   void give(std::span<const std::byte> bytes, const OutgoingCargo& cargo) override {

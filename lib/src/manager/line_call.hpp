@@ -12,7 +12,8 @@ class LineCall final : public HostedCall {
  public:
   LineCall(Server& server, Server::Entry& entry, const RequestHead& head,
            std::span<const std::byte> arguments, IncomingCargo& cargo)
-      : HostedCall(entry.object->address(), arguments, cargo),
+      : HostedCall(entry.object->address(), arguments, cargo,
+                   server.state_.line(head.line).outsider.load() != 0),
         server_(server),
         entry_(entry),
         head_(head),

@@ -125,7 +125,7 @@ class KIN_EXPORT OutArchive : public boost::archive::detail::common_oarchive<Out
 /// reading it gives a value or a SerializationError.
 ///
 /// Exempt are, as the archive can't know what would be right: values of an enum or of a class that
-/// was declared plain, addresses of functions, and pointers that a user's serialize() owns.
+/// was declared plain, addresses of functions of this program's, and pointers that a user's serialize() owns.
 /// Lifetime: looks into the bytes it was made from and takes from the cargo; they outlive it.
 class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InArchive> {
  public:
@@ -141,6 +141,12 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
   [[nodiscard]] UniqueFd next_descriptor();
   /// Throws if there is more in the message than was read.
   void finish() const;
+  /// The message comes from another program: an address of code in it would be called, whatever it is.
+  void distrust() noexcept { is_from_stranger_ = true; }
+  /// For who reads one.
+  void require_trust() const {
+    if (is_from_stranger_) complain("it holds an address of code, and comes from another program");
+  }
 
   /// The next bytes of the message, where they are.
   const std::byte* take(std::size_t count) {
@@ -231,6 +237,7 @@ class KIN_EXPORT InArchive : public boost::archive::detail::common_iarchive<InAr
   std::size_t next_handle_ = 0;
   std::size_t next_descriptor_ = 0;
   unsigned depth_ = 0;
+  bool is_from_stranger_ = false;
   Pending* pending_ = nullptr;
   std::vector<Object> objects_;
 };

@@ -69,8 +69,11 @@ struct CallBytes {
     F function = take<F, function_size<F>>(from);
     return {std::move(function), std::tuple<As...>{take<As, sizeof(As)>(from)...}};
   }
-  static Parts read(InArchive& in) {
+  /// Of one that another program makes the function is this program's own: it has exposed it.
+  static Parts read(InArchive& in, bool is_from_stranger = false) {
+    if (is_from_stranger && form_of<F>() != FunctionForm::address) in.distrust();
     F function = load_function<F>(in);
+    if (is_from_stranger) in.distrust();
     Parts parts{std::move(function), std::tuple<As...>{decode_next<As>(in)...}};
     in.finish();
     return parts;

@@ -190,6 +190,7 @@ template <PortableFunction F>
   } else {
     // Closures have no default constructor. Not const: NOLINTNEXTLINE(misc-const-correctness)
     std::array<std::byte, sizeof(F)> bytes{};
+    if constexpr (form_of<F>() == FunctionForm::address || may_hold_address<F>) in.require_trust();
     if constexpr (form_of<F>() != FunctionForm::nothing) in.load_binary(bytes.data(), sizeof(F));
     return std::bit_cast<F>(bytes);
   }
@@ -209,6 +210,9 @@ struct Codec<Partial<F, States...>> {
   }
   static void load(InArchive& in, Value& partial) {
     if constexpr (is_bytes_only<F>) {
+      if constexpr (form_of<F>() == FunctionForm::address || may_hold_address<F>) {
+        in.require_trust();
+      }
       if constexpr (form_of<F>() != FunctionForm::nothing)
         load_plain(in, std::addressof(partial.function_.get()), 1);
     } else {

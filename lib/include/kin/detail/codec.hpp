@@ -122,6 +122,7 @@ void save(OutArchive& out, const T& value) {
 
 template <typename T>
 void load_value(InArchive& in, T& value) {
+  if constexpr (Address<T>) in.require_trust();
   if constexpr (Plain<T> || Address<T>) {
     load_plain(in, std::addressof(value), 1);
   } else if constexpr (HasCodec<T>) {

@@ -49,6 +49,8 @@ class KIN_EXPORT End {
   void close() const;
   [[nodiscard]] bool closed() const;
   [[nodiscard]] bool has(Ways way) const;
+  /// Whether the other side may be another program: over a socket.
+  [[nodiscard]] bool has_stranger() const noexcept;
   [[nodiscard]] int fileno() const;
 
   /// For wait_any, as in Channel. (At the end of the stream the descriptor shows POLLHUP.) The descriptors

@@ -43,12 +43,21 @@ void add_call(const std::type_info& function = typeid(void)) {
                .which_size = 0});
 }
 
+/// The one readable error for what another program must not say.
+template <typename... As>
+consteval void require_no_address() {
+  static_assert((!holds_address<As>() && ...),
+                "kin: an address of code can't come from another program: what is exposed here is "
+                "one, or takes, gives or has one (a function pointer, a member pointer, a "
+                "kin::partial of one)");
+}
+
 /// That a T can be made of these.
 template <typename T, typename... As>
 void expose_making() {
   static_assert(std::is_constructible_v<T, As&&...>, "kin: a T can't be made of these arguments");
   (require_sendable<As>(), ...);
-  static_assert((!Address<As> && ...), "kin: an address of code can't come from another program");
+  require_no_address<As...>();
   add_call<SimpleCall<HostRoot, MakeHosted<T>, As...>, HostRoot>();
 }
 /// That what has a name can be had as a P.
@@ -68,9 +77,8 @@ void expose_call() {
       static_assert(std::is_invocable_v<F, T&, typename Parameter<Ps, Ps>::Type...>,
                     "kin: this function can't be called with the object, as a T&, and arguments "
                     "that are values of their own");
-      static_assert((!Address<typename Parameter<Ps, Ps>::Type> && ...),
-                    "kin: an address of code can't come from another program");
       using Call = SimpleCall<T, F, typename Parameter<Ps, Ps>::Type...>;
+      require_no_address<typename Call::Result, typename Parameter<Ps, Ps>::Type...>();
       ExposedCall exposed{.code = Call::run,
                           .type = type_number(typeid(T)),
                           .call = &typeid(Call),
@@ -99,8 +107,20 @@ concept IsReady = requires(const T& proxy) {
 template <typename P>
 struct Ready;
 
+template <template <typename...> typename P, typename... Elements>
+consteval void require_no_address_in(const P<Elements...>* /*ready*/) {
+  require_no_address<Elements...>();
+}
+template <typename T, QueueOrder order>
+consteval void require_no_address_in(const managed::Queue<T, order>* /*ready*/) {
+  require_no_address<T>();
+}
+
 template <typename P>
 void expose_ready() {
+  if constexpr (requires { require_no_address_in(static_cast<const P*>(nullptr)); }) {
+    require_no_address_in(static_cast<const P*>(nullptr));
+  }
   if constexpr (requires { &Ready<P>::use; }) static_cast<void>(&Ready<P>::use);
   Ready<P>::expose_making();
   expose_type(type_number(typeid(typename P::element_type)));

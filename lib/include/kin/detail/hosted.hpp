@@ -68,6 +68,8 @@ class KIN_EXPORT HostedCall {
   [[nodiscard]] IncomingCargo& cargo() const noexcept { return *cargo_; }
   /// The stamp of the process that calls.
   [[nodiscard]] virtual std::uint64_t client() = 0;
+  /// Whether that is another program's: what its arguments say is not believed.
+  [[nodiscard]] bool is_from_stranger() const noexcept { return is_from_stranger_; }
 
   /// From here on what goes wrong is the result's fault.
   void begin_giving() noexcept { gives_ = true; }
@@ -89,14 +91,19 @@ class KIN_EXPORT HostedCall {
   void check_code(const void* code, const std::type_info& function) const;
 
  protected:
-  HostedCall(void* object, std::span<const std::byte> arguments, IncomingCargo& cargo) noexcept
-      : object_(object), arguments_(arguments), cargo_(&cargo) {}
+  HostedCall(void* object, std::span<const std::byte> arguments, IncomingCargo& cargo,
+             bool is_from_stranger = false) noexcept
+      : object_(object),
+        arguments_(arguments),
+        cargo_(&cargo),
+        is_from_stranger_(is_from_stranger) {}
   ~HostedCall() = default;
 
  private:
   void* object_;
   std::span<const std::byte> arguments_;
   IncomingCargo* cargo_;
+  bool is_from_stranger_;
   bool gives_ = false;
 };
 

@@ -68,7 +68,7 @@ struct CallOnHosted {
       return check(Bytes::read(call.arguments().data()));
     } else {
       InArchive in(call.arguments(), call.cargo());
-      return check(Bytes::read(in));
+      return check(Bytes::read(in, call.is_from_stranger()));
     }
   }
 };

@@ -165,6 +165,61 @@ inline constexpr bool is_partial<Partial<F, States...>> = true;
 template <typename F, typename... States>
 struct Parts<Partial<F, States...>> : MadeOf<States...> {};
 
+// --- addresses of code, which mean nothing in another program, and must not be believed when they come from one
+
+template <typename T, typename... Outer>
+consteval bool holds_address();
+
+template <typename... Outer, typename... Part>
+consteval bool any_holds_address(TypeList<Part...> /*parts*/) {
+  return (holds_address<Part, Outer...>() || ...);
+}
+template <typename... Outer, typename... T, bool... referable>
+consteval bool any_holds_address(TypeList<Member<T, referable>...> /*members*/) {
+  return (holds_address<T, Outer...>() || ...);
+}
+
+// What a closure captured is hidden: of one whose bytes have room for an address it is taken for granted.
+template <typename F, typename... Outer>
+consteval bool function_holds_address() {
+  if constexpr (form_of<F>() == FunctionForm::archive) {
+    return holds_address<F, Outer...>();
+  } else {
+    return form_of<F>() == FunctionForm::address || may_hold_address<F>;
+  }
+}
+template <typename... Outer, typename F, typename... States>
+consteval bool function_holds_address(const Partial<F, States...>* /*partial*/) {
+  return function_holds_address<F, Outer...>();
+}
+
+/// Whether there is one in a T, as far as its type tells: what hides behind a serialize(), or in a class that
+/// is derived from the one that a pointer names, is looked for when it is read. See InArchive::distrust().
+template <typename Qualified, typename... Outer>
+consteval bool holds_address() {
+  using T = std::remove_cv_t<Qualified>;
+  if constexpr ((std::is_same_v<T, Outer> || ...) || is_sendable<T>) {
+    return false;
+  } else if constexpr (Address<T>) {
+    return true;
+  } else if constexpr (std::is_array_v<T>) {
+    return holds_address<std::remove_extent_t<T>, Outer...>();
+  } else if constexpr (Plain<T>) {
+    return false;
+  } else if constexpr (is_partial<T>) {
+    return function_holds_address<T, Outer...>(static_cast<const T*>(nullptr)) ||
+           any_holds_address<T, Outer...>(typename Parts<T>::List{});
+  } else if constexpr (Parts<T>::known) {
+    return any_holds_address<T, Outer...>(typename Parts<T>::List{});
+  } else if constexpr (Pointee<T>::known) {
+    return holds_address<typename Pointee<T>::Type, T, Outer...>();
+  } else if constexpr (!HasSerialize<T> && KnownMembers<T>) {
+    return any_holds_address<T, Outer...>(MembersOf<T>{});
+  } else {
+    return false;
+  }
+}
+
 }  // namespace detail
 
 }  // namespace kin

@@ -37,6 +37,7 @@ class SentFunction {
   /// `check_code` throws for code that this process has not loaded.
   void travel(InArchive& in, CheckCode check_code = nullptr) {
     Loader loader = nullptr;
+    in.require_trust();
     in.load_binary(&loader, sizeof loader);
     if (loader != nullptr && check_code != nullptr) {
       check_code(reinterpret_cast<const void*>(loader));
