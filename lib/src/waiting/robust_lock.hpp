@@ -62,9 +62,6 @@ class RobustLock {
     return own != nullptr && own->take(mutex_);
   }
 
-  /// Marks it if its holder is gone and the kernel has not done so. A system call where it is held: for who
-  /// has waited for a while, and only looks.
-  void recover_unmarked() noexcept;
   void make_consistent() noexcept { pthread_mutex_consistent(&mutex_); }
   /// Whether a thread holds it that the kernel has not marked as ended.
   [[nodiscard]] bool is_held() const noexcept;
