@@ -8,10 +8,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # for who sources this
 build_packages=(g++ meson ninja-build libboost1.81-dev libboost-serialization1.81-dev libssl-dev)
 
-# ccache, where it is there, also caches what is compiled with a precompiled header. By the files alone: the
-# preprocessed text has no comments, but g++ takes a header for another one (and a second time, in spite
-# of its #pragma once) where a comment is not what it was when the header was precompiled.
-export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros} CCACHE_DEPEND=1
+# ccache, where it is there, also caches what is compiled with a precompiled header. The public headers count
+# as they are, with their comments, which the preprocessed text has not: g++ takes one of which a comment has
+# changed since the header was precompiled for another one, and includes it again in spite of #pragma once.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+CCACHE_EXTRAFILES=$(printf '%s:' "$root"/lib/include/kin/*.hpp "$root"/lib/include/kin/*/*.hpp)
+export CCACHE_EXTRAFILES=${CCACHE_EXTRAFILES%:}
 
 say() { printf 'kin: %s\n' "$*" >&2; }
 

@@ -66,7 +66,7 @@ class SharedMemoryManager::Made {
     } catch (const SystemError& error) {
       // It was unlinked before.
       if (error.code().value() != ENOENT) {
-        log_text(LogLevel::error, [&] {
+        detail::log_text(LogLevel::error, [&] {
           return std::string("shared memory could not be unlinked: ") + error.what();
         });
       }
@@ -126,7 +126,7 @@ void SharedMemoryManager::end() noexcept {
   try {
     made_->unlink_all();
   } catch (const std::exception& error) {
-    log_text(LogLevel::error, [&] {
+    detail::log_text(LogLevel::error, [&] {
       return std::string("a SharedMemoryManager could not unlink its blocks: ") + error.what();
     });
   }
