@@ -285,7 +285,7 @@ TEST_SUITE("pipe stream") {
               } catch (const kin::SerializationError&) {
               }
             },
-        .lead = {.word = [&] { return &pipe.channel().tail; }, .stores = 1, .window = 600},
+        .lead = {.word = [&] { return &pipe.channel().tail; }, .stores = 0, .window = 600},
         .budget = 2s,
     });
   }
