@@ -62,7 +62,7 @@ class Pending {
   [[nodiscard]] Outcome refused() const;
 
   UniqueFd socket_;
-  const int watch_;
+  int watch_;
   std::string peer_;
   Handshake handshake_;
 };

@@ -198,6 +198,7 @@ consteval bool function_holds_address(const Partial<F, States...>* /*partial*/) 
 template <typename Qualified, typename... Outer>
 consteval bool holds_address() {
   using T = std::remove_cv_t<Qualified>;
+  // Asked in this order. NOLINTNEXTLINE(bugprone-branch-clone)
   if constexpr ((std::is_same_v<T, Outer> || ...) || is_sendable<T>) {
     return false;
   } else if constexpr (Address<T>) {
