@@ -25,6 +25,6 @@ void settle(PoolMemory& memory, const WorkerDeath& death);
 /// A task that waits in its seat for the next worker there was called off: it ends without one. The
 /// nursery's, for a seat that has no worker; does nothing about others.
 /// If killed in it: as settle().
-void settle_cancelled(PoolMemory& memory, std::uint16_t seat);
+void settle_cancelled(PoolMemory& memory, std::uint16_t number);
 
 }  // namespace kin::detail

@@ -48,6 +48,18 @@ bool take_back(TaskSlot& slot) {
   return false;
 }
 
+// Adds one when its scope is left, however that is.
+class CountAtEnd {
+ public:
+  explicit CountAtEnd(std::atomic<std::uint64_t>& count) noexcept : count_(count) {}
+  ~CountAtEnd() { count_.fetch_add(1); }
+  CountAtEnd(const CountAtEnd&) = delete;
+  CountAtEnd& operator=(const CountAtEnd&) = delete;
+
+ private:
+  std::atomic<std::uint64_t>& count_;
+};
+
 }  // namespace
 
 WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
@@ -226,10 +238,7 @@ void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
 void WorkerPool::queue(PoolTask& task) {
   refuse_unless_open();  // not counted: who waits for those that are does not wait for ever
   const std::uint64_t number = submitted_.fetch_add(1);
-  const struct Settled {
-    std::atomic<std::uint64_t>& count;
-    ~Settled() { count.fetch_add(1); }
-  } settled{settled_};
+  const CountAtEnd settled(settled_);
   // Again: who buries the nursery's tasks has said so before this, or waits for the one above.
   refuse_unless_open();
   TaskSlot& slot = task.slot();
