@@ -11,7 +11,7 @@
 //   print_to_stderr() does without PipeSignalHeld: "a child's streams can't be written"
 //   print_uncaught() calls std::cout.flush(): "an exception out of a child's function …"
 //   Child::reap() has no code where another reaped: "a child that the application reaped itself"
-//   live() does not wait_until_open(): "a child that the application reaped itself", "a thread of the …"
+//   live() does not wait_until_open(): "a thread of the application reaps whatever ends", some of its starts
 //   start() flushes behind SignalsBlocked alone: "stdout is a broken pipe …"
 
 #include "plain_fork.hpp"
