@@ -9,6 +9,7 @@
 //   CallMessage::run() does not look at the size: a call's message …
 
 #include "frame.hpp"
+#include "one_worker.hpp"
 #include "pool/pool_task.hpp"
 
 #include <kin/detail/process_chunks.hpp>
@@ -35,12 +36,6 @@ using kin::detail::ProcessChunks;
 using kin::detail::ProcessEngine;
 using kin::detail::Task;
 using kin::detail::TaskRef;
-
-kin::detail::PoolSettings one_worker() {
-  kin::detail::PoolSettings settings;
-  settings.workers = 1;
-  return settings;
-}
 
 using Function = int (*)(int);
 int square(int x) { return x * x; }

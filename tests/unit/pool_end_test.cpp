@@ -10,6 +10,7 @@
 #include "channel/writer.hpp"
 #include "frame.hpp"
 #include "memory/heap.hpp"
+#include "one_worker.hpp"
 #include "pool/pool_task.hpp"
 #include "pool/worker_pool.hpp"
 
@@ -283,12 +284,6 @@ TEST_SUITE("pool end") {
     CHECK(eventually([&] { return joined.load(); }));
     if (!joined) ::kill(nursery, SIGKILL);
     thread.join();
-  }
-
-  kin::detail::PoolSettings one_worker() {
-    kin::detail::PoolSettings settings;
-    settings.workers = 1;
-    return settings;
   }
 
   TEST_CASE("a task that ends while it is queued in vain stays as it ended") {

@@ -11,6 +11,7 @@
 
 #include "frame.hpp"
 #include "nursery/worker.hpp"
+#include "one_worker.hpp"
 #include "pool/pool_task.hpp"
 #include "pool/worker_pool.hpp"
 #include "scarce_memory.hpp"
@@ -57,12 +58,6 @@ TaskSlot& slot_of(const TaskRef& task) { return static_cast<kin::detail::PoolTas
 std::atomic<int>& runs() {
   static const crash::SharedPage<std::atomic<int>> page;
   return *page;
-}
-
-kin::detail::PoolSettings one_worker() {
-  kin::detail::PoolSettings settings;
-  settings.workers = 1;
-  return settings;
 }
 
 }  // namespace
