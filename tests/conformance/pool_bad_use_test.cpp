@@ -8,7 +8,7 @@
 //   ThreadEngine::end() does not ask whose process it is: "a pool in a forked child"
 //   join() does not look for is_here(): "a callback that uses its pool"
 //   call_observers() catches std::exception only: "a callback that throws"
-//   bury_tasks() does not wait for what is being queued: "ended from several threads …", most of the time
+//   bury_tasks() ends what is being queued in vain: "ended from several threads …", now and then
 
 #include "pool_trial.hpp"
 

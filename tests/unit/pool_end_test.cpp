@@ -6,6 +6,8 @@
 //   end_orphans() only waits: a worker that has become another program … (in 90 s)
 //   join_nursery() reads the phase once: who waits for a pool's end …
 //   queue() takes the task back whatever its word says: a task that ends …
+//   is_needed() asks for tasks only, when the pool is closing: what is accepted … (in 10 s)
+//   bury_tasks() ends all that is queued: what is accepted …
 
 #include "channel/writer.hpp"
 #include "frame.hpp"
@@ -34,6 +36,7 @@
 #include <string>
 #include <thread>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -320,6 +323,43 @@ TEST_SUITE("pool end") {
     CHECK_THROWS_AS(pool.queue(static_cast<kin::detail::PoolTask&>(*other)), kin::QueueShutDown);
     CHECK(static_cast<kin::detail::PoolTask&>(*other).slot().now().state() == TaskState::held);
     pool.end();
+    engine->end();
+  }
+
+  TEST_CASE("what is accepted while a pool is being closed is done, what is not is left alone") {
+    const Frame frame;
+    const auto engine = kin::detail::ProcessEngine::start(one_worker());
+    kin::detail::PoolSettings settings = one_worker();
+    settings.max_tasks = 1;
+    kin::detail::WorkerPool pool(*engine, std::move(settings));
+    const auto slot_of = [](const kin::detail::TaskRef& task) -> kin::detail::TaskSlot& {
+      return static_cast<kin::detail::PoolTask&>(*task).slot();
+    };
+    // As a thread does that has found the pool open.
+    const auto accept = [&](const kin::detail::TaskRef& task) {
+      kin::detail::TaskSlot& slot = slot_of(task);
+      slot.word = slot.now().with(TaskState::queued).bits();
+      kin::detail::put_hint(pool.memory().tasks(),
+                            kin::detail::TaskHint::to(slot, slot.generation));
+      return eventually([&] { return slot.now().state() == TaskState::finished; });
+    };
+    const kin::detail::TaskCode nothing = [](kin::detail::TaskContext& /*context*/) {};
+    const kin::detail::TaskRef first = pool.hold(nothing, {}, {}, {}, typeid(void));
+    const kin::detail::TaskRef second = pool.hold(nothing, {}, {}, {}, typeid(void));
+    const kin::detail::TaskRef in_vain = pool.hold(nothing, {}, {}, {}, typeid(void));
+    // As close() does first.
+    pool.state().phase = kin::detail::PoolState::closing;
+    CHECK(accept(first));
+    // Its worker leaves, as it was to do no more than one.
+    CHECK(eventually([&] { return pool.state().seats()[0].restarts > 0; }));
+    CHECK(accept(second));
+    pool.close();
+    // Another thread comes too late with it, and has not been told yet.
+    const kin::detail::TaskWord held = slot_of(in_vain).now();
+    slot_of(in_vain).word = held.with(TaskState::queued).bits();
+    CHECK(pool.join(kin::detail::Deadline::after(patience)));
+    CHECK(slot_of(in_vain).now().state() == TaskState::queued);
+    slot_of(in_vain).word = held.bits();
     engine->end();
   }
 

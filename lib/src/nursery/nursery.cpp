@@ -226,7 +226,9 @@ class Nursery::Watch {
 
   [[nodiscard]] bool is_needed(const Seat& seat) const {
     if (phase() == PoolState::open || seat.resumes.load() != 0) return true;
-    return phase() == PoolState::closing && has_items(memory_.tasks());
+    // What is accepted while the pool is being closed needs a worker as well.
+    return phase() == PoolState::closing &&
+           (!is_shut_down(memory_.tasks()) || has_items(memory_.tasks()));
   }
 
   [[nodiscard]] bool nobody_is_left() const {

@@ -16,7 +16,6 @@
 #include <chrono>
 #include <mutex>
 #include <stdexcept>
-#include <thread>
 
 #include <sys/eventfd.h>
 
@@ -131,17 +130,15 @@ void WorkerPool::look_after_nursery(Deadline deadline) {
 // The nursery is dead, and all workers; what they left undone ends here. With the lock.
 void WorkerPool::bury_tasks() {
   if (is_over_.load()) return;
-  const bool was_asked = state().phase.load() == PoolState::terminating;
+  const std::uint32_t phase = state().phase.load();
   is_over_.store(true);
-  // What is just being queued is refused by who does that, or was accepted, and ends here. Nothing keeps
-  // those threads, as no worker is left.
-  const auto is_settled = [this] {
-    const std::uint64_t settled = settled_.load();  // first, as it never overtakes the other
-    return settled == submitted_.load();
-  };
-  while (!is_settled()) std::this_thread::yield();
-  end_tasks_if(memory_, was_asked ? TaskState::cancelled : TaskState::died,
-               [](TaskWord word) { return word.is_workers(); });
+  // What is just being queued was accepted before this, and ends here, or is refused.
+  shut_down_hints(memory_.tasks());
+  // A nursery that is done has left none; who queues one in vain takes it back.
+  if (phase != PoolState::closing || nursery_->exit_code() != 0) {
+    end_tasks_if(memory_, phase == PoolState::terminating ? TaskState::cancelled : TaskState::died,
+                 [](TaskWord word) { return word.is_workers(); });
+  }
   state().notices.ask_to_look();  // for those that nobody came to post
   clear_aside();
 }

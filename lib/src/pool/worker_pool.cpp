@@ -48,18 +48,6 @@ bool take_back(TaskSlot& slot) {
   return false;
 }
 
-// Adds one when its scope is left, however that is.
-class CountAtEnd {
- public:
-  explicit CountAtEnd(std::atomic<std::uint64_t>& count) noexcept : count_(count) {}
-  ~CountAtEnd() { count_.fetch_add(1); }
-  CountAtEnd(const CountAtEnd&) = delete;
-  CountAtEnd& operator=(const CountAtEnd&) = delete;
-
- private:
-  std::atomic<std::uint64_t>& count_;
-};
-
 }  // namespace
 
 WorkerPool::WorkerPool(ProcessEngine& engine, PoolSettings settings)
@@ -236,11 +224,8 @@ void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
 }
 
 void WorkerPool::queue(PoolTask& task) {
-  refuse_unless_open();  // not counted: who waits for those that are does not wait for ever
-  const std::uint64_t number = submitted_.fetch_add(1);
-  const CountAtEnd settled(settled_);
-  // Again: who buries the nursery's tasks has said so before this, or waits for the one above.
   refuse_unless_open();
+  const std::uint64_t number = submitted_.fetch_add(1, std::memory_order_relaxed);
   TaskSlot& slot = task.slot();
   const bool is_measured = number < all_measured || number % one_measured_of == 0;
   slot.submitted_at = is_measured ? Deadline::now() : 0;

@@ -89,9 +89,7 @@ class WorkerPool {
   UniqueFd bell_;  // wakes the nursery
   std::optional<Process> process_;
   std::optional<ProcessHandle> nursery_;
-  // How many calls of queue() have begun, and how many of them are over.
   std::atomic<std::uint64_t> submitted_{0};
-  std::atomic<std::uint64_t> settled_{0};
   std::atomic<bool> is_over_{false};  // the nursery is dead, and all tasks have ended
 
   std::mutex ending_;          // guards the end of the nursery's tasks
