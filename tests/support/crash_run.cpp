@@ -16,6 +16,7 @@
 
 #include "address.hpp"
 #include "round.hpp"
+#include "unforked.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -54,13 +55,13 @@ class Orphanage {
 
 /// The order 0, s, 2s, … modulo n with s near n divided by the golden ratio: whenever it is broken
 /// off, what it has visited lies evenly.
-std::vector<std::size_t> even_order(std::size_t count) {
+UnforkedVector<std::size_t> even_order(std::size_t count) {
   auto stride = static_cast<std::size_t>(std::lround(static_cast<double>(count) * 0.618034));
   stride = std::max<std::size_t>(stride, 1);
   while (std::gcd(stride, count) != 1) {
     ++stride;
   }
-  std::vector<std::size_t> order(count);
+  UnforkedVector<std::size_t> order(count);
   for (std::size_t i = 1; i < count; ++i) {
     order[i] = (order[i - 1] + stride) % count;
   }
@@ -92,7 +93,7 @@ class Tour {
   Report report() {
     const Orphanage orphanage;
     const std::vector<Point> ends = find_ends();
-    std::vector<Point> points;
+    UnforkedVector<Point> points;
     for (const Point& end : ends) {
       for (std::size_t step = 0; step <= end.step; ++step) {
         points.push_back({end.first, step});

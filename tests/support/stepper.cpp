@@ -26,6 +26,7 @@
 #include <utility>
 
 #include <elf.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -109,20 +110,30 @@ bool mark(pid_t, std::uintptr_t, const void*) { return false; }
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-/// What the test process has freed before makes no difference to a child's malloc() from here on, as long as it has
-/// few blocks of each size: or no two children would go the same way.
+/// What the test process has freed before makes no difference to a child's malloc() from here on: it gets its
+/// memory from the end of the heap, but for a few blocks of each small size. Or no two children would go the
+/// same way.
 void even_out_free_memory() {
-  // As the C library keeps them for a thread; some are had, so that there is room for what is freed.
+  const void* const end = static_cast<std::byte*>(sbrk(0)) - mallinfo2().keepcost;
+  const auto take_all = [&](std::size_t size) {
+    const void* block = nullptr;
+    do {
+      block = std::malloc(size);
+    } while (block != nullptr && block < end);
+  };
+  // The C library keeps smaller ones at hand for a thread, seven of each size.
   constexpr std::size_t largest = 1032;
-  constexpr std::size_t most = 7;
-  constexpr std::size_t kept = 4;
-  for (std::size_t size = 24; size <= largest; size += 16) {
-    std::array<void*, most> blocks{};
+  for (std::size_t size = std::size_t{1} << 16; size > largest; size /= 2) {
+    take_all(size);
+  }
+  for (std::size_t size = largest; size >= 24; size -= 16) {
+    take_all(size);
+    std::array<void*, 4> blocks{};
     for (void*& block : blocks) {
       block = std::malloc(size);
     }
-    for (std::size_t i = 0; i < kept; ++i) {
-      std::free(blocks[i]);
+    for (void* block : blocks) {
+      std::free(block);
     }
   }
 }

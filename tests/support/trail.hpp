@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "unforked.hpp"
+
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
-#include <vector>
+#include <utility>
 
 namespace crash {
 
@@ -32,10 +35,14 @@ class Trail {
   bool operator==(const Trail& other) const { return places_ == other.places_; }
 
  private:
-  std::vector<std::uintptr_t> places_;  // by steps
-  std::vector<std::uint32_t> visits_;   // how often it stood there, up to this step
-  std::vector<std::size_t> points_;     // their steps
-  std::unordered_map<std::uintptr_t, std::uint32_t> visits_of_;
+  using Visits =
+      std::unordered_map<std::uintptr_t, std::uint32_t, std::hash<std::uintptr_t>, std::equal_to<>,
+                         UnforkedAllocator<std::pair<const std::uintptr_t, std::uint32_t>>>;
+
+  UnforkedVector<std::uintptr_t> places_;  // by steps
+  UnforkedVector<std::uint32_t> visits_;   // how often it stood there, up to this step
+  UnforkedVector<std::size_t> points_;     // their steps
+  Visits visits_of_;
 
   bool is_landmark(std::size_t step) const;
 };
