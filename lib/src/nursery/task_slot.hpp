@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "base/prefetch.hpp"
 #include "channel/cargo.hpp"
 #include "memory/arena.hpp"
 #include "memory/heap.hpp"
@@ -120,6 +121,18 @@ struct alignas(64) TaskSlot {
   std::atomic<std::uint32_t> untold;
   alignas(16) std::array<std::byte, result_size> result;
 
+  // Ask for the lines that will be needed soon, all at once: another processor has them. Together they
+  // make a stream of calls a fifth faster (tests/bench/pool.cpp: apply_async).
+  void fetch_for_parent() const noexcept {
+    prefetch_to_write(&word);
+    prefetch_to_write(&arguments);
+    __builtin_prefetch(&result_length);
+  }
+  void fetch_for_worker() const noexcept {
+    prefetch_to_write(&word);
+    __builtin_prefetch(&arguments);
+    prefetch_to_write(&result_length);
+  }
   [[nodiscard]] TaskWord now() const noexcept { return TaskWord(word.load()); }
   [[nodiscard]] FutexWord& sleepers_word() noexcept {
     static_assert(std::endian::native == std::endian::little);

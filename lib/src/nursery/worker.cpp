@@ -79,6 +79,7 @@ class Worker {
     TaskSlot* taken = nullptr;
     const auto claim_task = [&](TaskHint hint) {
       TaskSlot& slot = hint.slot();
+      slot.fetch_for_worker();
       seat_.current_generation.store(hint.generation, std::memory_order_relaxed);
       // If killed behind this: the nursery looks at the word, which is not ours yet.
       seat_.current.store(&slot, std::memory_order_release);

@@ -36,6 +36,7 @@ class PoolTask final : public Task {
   // The pool's.
   using Task::call_observers;
   PoolTask* next_free = nullptr;
+  bool is_measured = false;  // how long it waits and runs
   const std::type_info* function = &typeid(void);
   /// Its notice has come: the reference that the task had to itself, if it awaited that.
   [[nodiscard]] TaskRef take_notice() noexcept;

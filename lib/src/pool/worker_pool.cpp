@@ -102,6 +102,9 @@ PoolTask& WorkerPool::take_free() {
   if (free_ == nullptr) add_block();
   PoolTask& task = *free_;
   free_ = task.next_free;
+  if (free_ != nullptr) free_->slot().fetch_for_parent();
+  task.is_measured = taken_ < all_measured || taken_ % one_measured_of == 0;
+  ++taken_;
   if (in_use_++ == 0) self_ = engine_.shared_from_this();
   return task;
 }
@@ -225,10 +228,8 @@ void WorkerPool::make_result(TaskSlot& slot, std::size_t size) {
 
 void WorkerPool::queue(PoolTask& task) {
   refuse_unless_open();
-  const std::uint64_t number = submitted_.fetch_add(1, std::memory_order_relaxed);
   TaskSlot& slot = task.slot();
-  const bool is_measured = number < all_measured || number % one_measured_of == 0;
-  slot.submitted_at = is_measured ? Deadline::now() : 0;
+  slot.submitted_at = task.is_measured ? Deadline::now() : 0;
   // Nobody else changes the word of a task that is held, but for the flag of one that is observed.
   const TaskWord held = slot.now();
   // SYNC task: publishes the slot; pairs with the compare-and-swap of the worker that takes it. The hint

@@ -89,7 +89,6 @@ class WorkerPool {
   UniqueFd bell_;  // wakes the nursery
   std::optional<Process> process_;
   std::optional<ProcessHandle> nursery_;
-  std::atomic<std::uint64_t> submitted_{0};
   std::atomic<bool> is_over_{false};  // the nursery is dead, and all tasks have ended
 
   std::mutex ending_;          // guards the end of the nursery's tasks
@@ -100,6 +99,7 @@ class WorkerPool {
   std::mutex mutex_;  // guards what follows
   PoolTask* free_ = nullptr;
   std::size_t in_use_ = 0;
+  std::uint64_t taken_ = 0;              // ever
   std::shared_ptr<ProcessEngine> self_;  // while tasks are in use
   std::vector<std::unique_ptr<PoolTask[]>> blocks_;
   std::deque<PoolTask*> aside_;
