@@ -135,6 +135,7 @@ void WorkerPool::bury_tasks() {
   // What is just being queued was accepted before this, and ends here, or is refused.
   shut_down_hints(memory_.tasks());
   // A nursery that is done has left none; who queues one in vain takes it back.
+  // It was started. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   if (phase != PoolState::closing || nursery_->exit_code() != 0) {
     end_tasks_if(memory_, phase == PoolState::terminating ? TaskState::cancelled : TaskState::died,
                  [](TaskWord word) { return word.is_workers(); });
