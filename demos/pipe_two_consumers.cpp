@@ -43,14 +43,20 @@ struct Meal {
   std::string first_torn;
 };
 
-// Runs the consumers, bakes, and returns what they ate together.
+// Runs the consumers, bakes when all are at the table, and returns what they ate together.
 template <typename Eat, typename Bake>
 Meal dine(const Eat& eat, const Bake& bake) {
   const kin::Queue<Meal> meals;
+  const kin::Barrier table(consumers + 1);
   std::vector<kin::Process> eaters;
   for (int i = 0; i < consumers; ++i) {
-    eaters.emplace_back([eat, meals] { meals.put(eat()); }).start();
+    const auto come_and_eat = [eat, meals, table] {
+      table.wait();
+      meals.put(eat());
+    };
+    eaters.emplace_back(come_and_eat).start();
   }
+  table.wait();
   bake();
   for (kin::Process& eater : eaters) eater.join();
   Meal together;
