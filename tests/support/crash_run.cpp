@@ -20,12 +20,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <iomanip>
 #include <limits>
 #include <map>
 #include <numeric>
 #include <ostream>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -80,6 +82,24 @@ std::chrono::duration<double> limit(const Scenario& scenario) {
   return std::chrono::duration<double>(seconds);
 }
 
+/// Which of the points are this process's: one in so many.
+struct Share {
+  std::size_t number = 0;
+  std::size_t of = 1;
+
+  bool has(std::size_t index) const { return index % of == number; }
+};
+
+Share share_of_this_process() {
+  Share share;
+  const char* text = std::getenv("KIN_CRASH_PART");
+  if (text != nullptr &&
+      (std::sscanf(text, "%zu/%zu", &share.number, &share.of) != 2 || share.number >= share.of)) {
+    throw std::invalid_argument("KIN_CRASH_PART is not like 0/2: " + std::string(text));
+  }
+  return share;
+}
+
 /// Goes through the rounds of a scenario.
 class Tour {
  public:
@@ -99,17 +119,22 @@ class Tour {
         points.push_back({end.first, step});
       }
     }
+    const Share share = share_of_this_process();
     report_.left_out = points.size();
     for (const std::size_t i : even_order(points.size())) {
       if (tired()) {
         break;
       }
+      if (!share.has(i)) {
+        continue;
+      }
       visit(points[i]);
       --report_.left_out;
     }
     // An operation may take longer than in the round that measured it: beyond its end all are stepped.
-    for (Point point : ends) {
-      if (point.step == last_step()) {
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      Point point = ends[i];
+      if (point.step == last_step() || !share.has(i)) {
         continue;
       }
       do {

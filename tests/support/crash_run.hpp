@@ -130,7 +130,8 @@ struct Scenario {
   /// For the scenario; 0: no limit. Kill points that it leaves out are left out evenly, and the
   /// report says so. KIN_CRASH_SECONDS in the environment is an upper limit for each scenario;
   /// KIN_CRASH_FULL lifts the limits that scenarios set themselves, KIN_CRASH_SHARE is how much of them
-  /// they may use up.
+  /// they may use up. With KIN_CRASH_PART=0/2 every second kill point is left out, and with 1/2 the others:
+  /// so two processes share a long one.
   std::chrono::duration<double> budget = std::chrono::seconds(0);
 };
 
