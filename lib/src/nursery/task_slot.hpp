@@ -121,8 +121,8 @@ struct alignas(64) TaskSlot {
   std::atomic<std::uint32_t> untold;
   alignas(16) std::array<std::byte, result_size> result;
 
-  // Ask for the lines that will be needed soon, all at once: another processor has them. Together they
-  // make a stream of calls a fifth faster (tests/bench/pool.cpp: apply_async).
+  // Ask for the lines that will be needed soon, all at once, instead of waiting for each in turn: another
+  // processor has them. See apply_async in tests/bench/pool.cpp.
   void fetch_for_parent() const noexcept {
     prefetch_to_write(&word);
     prefetch_to_write(&arguments);

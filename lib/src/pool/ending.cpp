@@ -131,12 +131,13 @@ void WorkerPool::look_after_nursery(Deadline deadline) {
 void WorkerPool::bury_tasks() {
   if (is_over_.load()) return;
   const std::uint32_t phase = state().phase.load();
+  // One that ended by itself has left none: what is still queued is so in vain, and taken back by who does that.
+  // It was started. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
+  const bool was_done = phase == PoolState::closing && nursery_->exit_code() == 0;
   is_over_.store(true);
   // What is just being queued was accepted before this, and ends here, or is refused.
-  shut_down_hints(memory_.tasks());
-  // A nursery that is done has left none; who queues one in vain takes it back.
-  // It was started. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
-  if (phase != PoolState::closing || nursery_->exit_code() != 0) {
+  shut_down_tasks();
+  if (!was_done) {
     end_tasks_if(memory_, phase == PoolState::terminating ? TaskState::cancelled : TaskState::died,
                  [](TaskWord word) { return word.is_workers(); });
   }
