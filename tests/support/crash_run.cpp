@@ -83,21 +83,21 @@ std::chrono::duration<double> limit(const Scenario& scenario) {
 }
 
 /// Which of the points are this process's: one in so many.
-struct Share {
+struct Part {
   std::size_t number = 0;
   std::size_t of = 1;
 
   bool has(std::size_t index) const { return index % of == number; }
 };
 
-Share share_of_this_process() {
-  Share share;
+Part part_of_this_process() {
+  Part part;
   const char* text = std::getenv("KIN_CRASH_PART");
   if (text != nullptr &&
-      (std::sscanf(text, "%zu/%zu", &share.number, &share.of) != 2 || share.number >= share.of)) {
+      (std::sscanf(text, "%zu/%zu", &part.number, &part.of) != 2 || part.number >= part.of)) {
     throw std::invalid_argument("KIN_CRASH_PART is not like 0/2: " + std::string(text));
   }
-  return share;
+  return part;
 }
 
 /// Goes through the rounds of a scenario.
@@ -119,13 +119,13 @@ class Tour {
         points.push_back({end.first, step});
       }
     }
-    const Share share = share_of_this_process();
+    const Part part = part_of_this_process();
     report_.left_out = points.size();
     for (const std::size_t i : even_order(points.size())) {
       if (tired()) {
         break;
       }
-      if (!share.has(i)) {
+      if (!part.has(i)) {
         continue;
       }
       visit(points[i]);
@@ -134,7 +134,7 @@ class Tour {
     // An operation may take longer than in the round that measured it: beyond its end all are stepped.
     for (std::size_t i = 0; i < ends.size(); ++i) {
       Point point = ends[i];
-      if (point.step == last_step() || !share.has(i)) {
+      if (point.step == last_step() || !part.has(i)) {
         continue;
       }
       do {
