@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <sched.h>
@@ -119,6 +121,34 @@ inline void take_turns(int rounds, std::vector<Contestant*> contestants) {
     for (Contestant* each : contestants) each->best = std::min(each->best, each->round());
   }
 }
+
+/// Two that are measured in turns, of which the one of the middle ratio is told: for what varies from round to
+/// round by itself, where the best of several would be the peer's luck beside our own.
+class Duel {
+ public:
+  struct Turn {
+    double ours;
+    double theirs;
+  };
+  Duel(std::function<double()> ours, std::function<double()> theirs)
+      : ours_(std::move(ours)), theirs_(std::move(theirs)) {}
+
+  void take_turns(int turns) {
+    for (int i = 0; i < turns; ++i) turns_.push_back({ours_(), theirs_()});
+  }
+  [[nodiscard]] Turn middle() const {
+    std::vector<Turn> turns = turns_;
+    const auto at = turns.begin() + static_cast<std::ptrdiff_t>(turns.size() / 2);
+    std::ranges::nth_element(turns, at, {},
+                             [](const Turn& turn) { return turn.ours / turn.theirs; });
+    return *at;
+  }
+
+ private:
+  std::function<double()> ours_;
+  std::function<double()> theirs_;
+  std::vector<Turn> turns_;
+};
 
 inline void pause() {
 #if defined(__x86_64__)
