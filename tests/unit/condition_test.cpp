@@ -143,6 +143,20 @@ TEST_SUITE("condition") {
     CHECK_FALSE(meeting.changed.wait_for(meeting.lock, 1ms));
   }
 
+  TEST_CASE("a wait with a lock that is not held takes no notification with it") {
+    const Meeting meeting;
+    Lock moved_from;
+    const Lock not_held(std::move(moved_from));
+    // NOLINTNEXTLINE(bugprone-use-after-move): that is what somebody does
+    for (const Lock* lock : {&not_held, &std::as_const(moved_from)}) {
+      CHECK_THROWS_AS(static_cast<void>(meeting.changed.wait_for(*lock, 0s)), std::logic_error);
+    }
+    std::deque<unit::Relative> waiters;
+    meeting.add_waiter(waiters);
+    meeting.changed.notify_one();
+    CHECK(waiters.front().answer() == "notified");
+  }
+
   TEST_CASE("one whose time is up takes no notification with it") {
     const unit::Frame frame;
     const Meeting meeting;

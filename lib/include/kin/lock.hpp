@@ -83,7 +83,8 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
     unsigned times = 0;
     std::source_location where;
   };
-  /// For a wait on a condition: lets go of it however often it was taken, and takes it again so.
+  [[nodiscard]] bool is_held_by_this_thread() const;
+  /// For a wait on a condition, by who holds it: lets go of it however often it was taken, and takes it again so.
   [[nodiscard]] Hold unlock_all() const;
   void lock_again(const Hold& hold) const;
   /// Whether its holder died, and nobody has taken it since.

@@ -195,9 +195,10 @@ unsigned LockHandle::depth_of_this_thread() const {
   return is_holder(lock) ? lock.depth.load() : 0;
 }
 
+bool LockHandle::is_held_by_this_thread() const { return is_holder(lock_in(object())); }
+
 LockHandle::Hold LockHandle::unlock_all() const {
   LockObject& lock = lock_in(object());
-  if (!is_holder(lock)) return {0, {}};
   const bool is_recursive = kind_ == Kind::recursive;
   const Hold hold{is_recursive ? lock.depth.load() : 1, lock.where.load()};
   if (is_recursive) lock.depth.store(1);
