@@ -2,7 +2,7 @@
 //
 // Waiting. Waking a sleeper on another core costs tens of microseconds on the machines that kin was
 // measured on, a cache line handed over between two spinning processes 0.1: so a waiter spins for
-// about what a wake-up costs before it sleeps, as long as spinning has been worth it lately.
+// about what a wake-up and the steps behind it cost before it sleeps, as long as that has been worth it lately.
 //
 //   1. A short spin, free for all: answers that are on their way already.
 //   2. A longer one, with one of the arena's permits; the spot shows that somebody is awake.
@@ -21,7 +21,7 @@ namespace kin::detail {
 namespace {
 
 constexpr int short_spins = 100;                // about 2 to 5 µs
-constexpr std::int64_t longest_spin = 60'000;   // ns: about what a wake-up costs
+constexpr std::int64_t longest_spin = 100'000;  // ns: a wake-up, and a few steps of who was woken
 constexpr std::int64_t shortest_spin = 2'000;   // ns
 constexpr std::int64_t wake_up_time = 150'000;  // ns: who was woken will have looked by then
 
