@@ -396,6 +396,31 @@ TEST_SUITE("soft_limit") {
     CHECK_THROWS_AS(future.get(), kin::TimeoutError);
   }
 
+  TEST_CASE_FIXTURE(Trial, "a managed lock is given back") {
+    kin::Pool pool(1);
+    const kin::Manager manager;
+    const auto number = manager.make<int>(0);
+    const auto lock = manager.lock();
+    const auto semaphore = manager.semaphore(0);
+    const kin::Event is_held;
+    const auto hold = [](const kin::managed::Lock& held, const kin::managed::Semaphore& permits,
+                         const kin::Event& told) {
+      const std::scoped_lock guard(held);
+      told.set();
+      await_stop();
+      std::this_thread::sleep_for(soon);
+      permits.release();
+    };
+    const auto future = pool.apply_async({.soft_timeout = soon}, hold, lock, semaphore, is_held);
+    REQUIRE(is_held.wait_for(patience));
+    // The server has no time for it meanwhile.
+    number.apply([](int& /*it*/) { std::this_thread::sleep_for(long_enough); });
+    CHECK_NOTHROW(future.get());
+    CHECK(semaphore.try_acquire());
+    CHECK(lock.try_lock());
+    lock.unlock();
+  }
+
   TEST_CASE_FIXTURE(Trial, "a process that a task starts") {
     kin::Pool pool(1);
     const auto start = [](const Numbers& queue) {

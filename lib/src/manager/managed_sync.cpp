@@ -24,6 +24,7 @@ struct TakeLock {
   }
 };
 struct ReleaseLock {
+  static constexpr bool in_any_case = true;  // destructors unlock
   bool operator()(LockStore& lock, std::uint64_t process, std::int32_t thread) const {
     lock.unlock(process, thread);
     return true;
@@ -36,6 +37,7 @@ struct LockAgain {
   }
 };
 struct ReleasePermits {
+  static constexpr bool in_any_case = true;
   bool operator()(SemaphoreStore& permits, std::uint64_t process, int count) const {
     permits.release(process, count);
     return true;
