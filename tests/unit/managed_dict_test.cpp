@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <iterator>
@@ -63,6 +64,18 @@ TEST_SUITE("managed dict") {
     counts.clear();
     CHECK(counts.empty());
     CHECK_THROWS_AS(static_cast<void>(counts.popitem()), std::out_of_range);
+  }
+
+  TEST_CASE("a key that equals nothing") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto counts = manager.dict<double, int>();
+    counts.set(std::nan(""), 1);
+    counts.set(std::nan(""), 2);
+    CHECK(counts.size() == 2);
+    CHECK(counts.popitem().second == 2);
+    CHECK(counts.popitem().second == 1);
+    CHECK(counts.empty());
   }
 
   TEST_CASE("a missing key throws, and is not inserted") {

@@ -95,7 +95,10 @@ class OrderedDict {
   };
   struct Equal {
     using is_transparent = void;
-    bool operator()(const K& left, const K& right) const { return left == right; }
+    // A NaN is the key that it is, though it equals none.
+    bool operator()(const K& left, const K& right) const {
+      return &left == &right || left == right;
+    }
   };
 
   Items items_;
