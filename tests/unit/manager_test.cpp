@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 
 #include "frame.hpp"
+#include "support/sanitizer.hpp"
 
 #include <kin/error.hpp>
 #include <kin/manager.hpp>
@@ -11,8 +12,12 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -35,6 +40,16 @@ struct Account {
     return balance -= sum;
   }
   int balance;
+};
+
+// Has a function that is called as one of kin's own objects' is.
+class Cemetery {
+ public:
+  void bury(std::uint64_t /*who*/) { ++buried_; }
+  [[nodiscard]] int buried() const { return buried_; }
+
+ private:
+  int buried_ = 0;
 };
 
 int doubled(Account& account) { return account.balance *= 2; }
@@ -241,6 +256,43 @@ TEST_SUITE("manager") {
     number.apply(limit, rlim_t{0});
     number.apply(take, null());
     CHECK(number.copy() == 2);
+  }
+
+  TEST_CASE("a call that the server has no memory for fails, and the server goes on") {
+    if (support::is_sanitized) {
+      std::puts("skipped: a sanitizer's memory can't be limited");
+      return;
+    }
+    const Frame frame;
+    const kin::Manager manager({.initializer = [] {
+      const rlimit little{std::size_t{64} << 20, std::size_t{64} << 20};
+      ::setrlimit(RLIMIT_DATA, &little);
+    }});
+    const auto text = manager.make<std::string>("before");
+    const auto assign = [](std::string& it, const std::string& other) { it = other; };
+    for (int i = 0; i < 2; ++i) {
+      CHECK_THROWS_AS(text.apply(assign, std::string(std::size_t{100} << 20, 'x')), std::bad_alloc);
+      CHECK(text.copy() == "before");
+    }
+    text.apply(assign, std::string("after"));
+    CHECK(text.copy() == "after");
+  }
+
+  TEST_CASE("only objects of kin's own are told of a client's death") {
+    const Frame frame;
+    const kin::Manager manager;
+    const auto cemetery = manager.make<Cemetery>();
+    const auto lock = manager.lock();
+    Relative client([&] {
+      cemetery.call(&Cemetery::bury, 1U);
+      lock.lock();
+      lock.unlock();
+      return "done";
+    });
+    CHECK(client.answer() == "done");
+    client.end();
+    CHECK(eventually([&] { return manager.statistics().clients == 1; }));
+    CHECK(cemetery.call(&Cemetery::buried) == 1);
   }
 
   TEST_CASE("a manager is shut down") {

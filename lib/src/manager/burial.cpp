@@ -19,8 +19,11 @@
 namespace kin::detail {
 
 void Server::look_around() {
-  bury_the_dead();
-  collect_dropped();
+  try {
+    bury_the_dead();
+    collect_dropped();
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next time goes on with it
+  }
   next_look_ = Deadline::now() + slice_nanoseconds;
 }
 
@@ -49,11 +52,11 @@ void Server::bury(Stamp dead) {
     book_of(index).floor = line.now().sequence();
   }
   // Also what it had withdrawn, and did not come to tell. Before anything is taken back, which would be theirs.
-  for (const auto& entry : entries_) {
-    if (parked_ == 0) break;
-    forget_parked(*entry,
+  for_each_entry([&](Entry& entry) {
+    if (parked_ == 0) return;
+    forget_parked(entry,
                   [&](const Parked& one) { return one.line < is_its.size() && is_its[one.line]; });
-  }
+  });
   for (std::uint32_t index = 0; index < is_its.size(); ++index) {
     if (!is_its[index]) continue;
     CallLine& line = state_.line(index);
@@ -67,19 +70,26 @@ void Server::bury(Stamp dead) {
     recycle_line(line);
   }
   last_client_ = 0;
-  if (clients_.erase(dead) != 0) tell_objects(dead);
+  if (clients_.contains(dead)) tell_objects(dead);
+  clients_.erase(dead);
   for (auto at = outsiders_.begin(); at != outsiders_.end();) {
     const auto [outsider, session] = *at++;
     if (session == dead) bury_outsider(outsider);
   }
 }
 
+// What is called for one may make others: a callback of a pool's, say, another task's result.
+void Server::for_each_entry(FunctionRef<void(Entry&)> action) {
+  // NOLINTNEXTLINE(modernize-loop-convert)
+  for (std::size_t index = 0; index < entries_.size(); ++index) action(*entries_[index]);
+}
+
 void Server::tell_objects(std::uint64_t dead) {
-  for (const auto& entry : entries_) {
-    if (!entry->object) continue;
-    entry->object->bury(dead);
-    retry(*entry);
-  }
+  for_each_entry([&](Entry& entry) {
+    if (!entry.object) return;
+    entry.object->bury(dead);
+    retry(entry);
+  });
 }
 
 std::uint64_t Server::add_outsider(std::uint64_t session) {
@@ -88,12 +98,12 @@ std::uint64_t Server::add_outsider(std::uint64_t session) {
 }
 
 void Server::bury_outsider(std::uint64_t outsider) {
-  if (outsiders_.erase(outsider) == 0) return;
+  if (!outsiders_.contains(outsider)) return;
   // What it waits for its session withdraws; but not what goes on, as a condition's wait does at its lock.
-  for (const auto& entry : entries_) {
-    if (parked_ == 0) break;
+  for_each_entry([&](Entry& entry) {
+    if (parked_ == 0) return;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> over;
-    forget_parked(*entry, [&](const Parked& one) {
+    forget_parked(entry, [&](const Parked& one) {
       const bool is_its = one.has_begun && state_.line(one.line).outsider.load() == outsider;
       if (is_its) over.emplace_back(one.line, one.sequence);
       return is_its;
@@ -101,8 +111,9 @@ void Server::bury_outsider(std::uint64_t outsider) {
     for (const auto& [line, sequence] : over) {
       answer(state_, state_.line(line), sequence, {}, {}, LineWord::not_now);
     }
-  }
+  });
   tell_objects(outsider);
+  outsiders_.erase(outsider);
 }
 
 void Server::take_back(std::uint32_t index) {

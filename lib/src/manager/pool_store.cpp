@@ -107,7 +107,7 @@ PoolStore::~PoolStore() {
   if (joiner_.joinable()) joiner_.join();
   pool_.reset();
   // What it did not come to do is cancelled.
-  if (!Server::here().is_ending()) nudged();
+  if (!Server::here().is_ending()) nudged({});
 }
 
 void PoolStore::is_hosted_as(const Object& hosted) {
@@ -115,7 +115,7 @@ void PoolStore::is_hosted_as(const Object& hosted) {
   due_ = std::make_shared<CallsDue>(*nudge_);
 }
 
-void PoolStore::nudged() noexcept {
+void PoolStore::nudged(Nudged /*what*/) noexcept {
   if (!due_) return;
   for (const std::shared_ptr<CalledBack>& one : due_->take()) one->settle();
 }

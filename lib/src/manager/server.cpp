@@ -33,31 +33,39 @@ Server::~Server() {
 void Server::run() {
   NoLine no_line;
   RequestHead head{};
+  const auto read_head = [&](const Part& part) {
+    if (part.bytes.size() >= sizeof head) std::memcpy(&head, part.bytes.data(), sizeof head);
+  };
   const auto read = [&](const Part& part) {
     if (part.bytes.size() < sizeof head) return;
-    std::memcpy(&head, part.bytes.data(), sizeof head);
     request_.assign(part.bytes.begin() + sizeof head, part.bytes.end());
+    read_head(part);
   };
   try {
     look_around();
     while (true) {
       // It answers, though not through a channel: see linger().
       hungry_gets = 0;
-      std::exception_ptr no_cargo;
+      bool has_come = true;
+      std::exception_ptr why_not_whole;
       try {
-        if (!get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_))) {
-          look_around();
-          continue;
-        }
+        has_come = get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_));
       } catch (const QueueShutDown&) {
         throw;
       } catch (const std::exception&) {
-        // There is no room here for a descriptor, say. It is the call's affair: which is taken without.
-        no_cargo = std::current_exception();
+        // There is no memory here for it, or no room for a descriptor. It is the call's affair: of which no more
+        // is taken than whose it is.
+        why_not_whole = std::current_exception();
         cargo_.clear();
-        if (!try_get(*state_.requests, read, nullptr, no_line, Deadline::never())) throw;
+        request_.clear();
+        has_come = try_get(*state_.requests, read_head, nullptr, no_line, Deadline::never());
+        if (!has_come) throw;
       }
-      serve(head, request_, no_cargo);
+      if (!has_come) {
+        look_around();
+        continue;
+      }
+      serve(head, request_, why_not_whole);
       cargo_.clear();
       constexpr std::size_t calls_between_looks = 64;
       if (++calls_ % calls_between_looks == 0 && Deadline::now() >= next_look_) look_around();
@@ -68,7 +76,7 @@ void Server::run() {
 }
 
 void Server::serve(const RequestHead& head, std::span<const std::byte> arguments,
-                   const std::exception_ptr& no_cargo) {
+                   const std::exception_ptr& why_not_whole) {
   Entry* const entry = find(head.index, head.generation);
   if (head.code == nullptr) {
     if (entry == nullptr) return;
@@ -101,7 +109,7 @@ void Server::serve(const RequestHead& head, std::span<const std::byte> arguments
   LineCall call(*this, *entry, head, arguments, cargo_);
   ++entry->calls;
   try {
-    if (no_cargo) std::rethrow_exception(no_cargo);
+    if (why_not_whole) std::rethrow_exception(why_not_whole);
     check_code(reinterpret_cast<const void*>(head.code), typeid(void));
     head.code(call);
     if (!call.is_settled()) throw std::logic_error("kin: a call without an answer");
@@ -176,13 +184,14 @@ void Server::retry(Entry& entry) {
 }
 
 // Whether one of them was answered, so that others may be, too. Of those that wait for the same, the first
-// is the one who gets it.
+// is the one who gets it. Needs no memory of its own.
 bool Server::retry_once(Entry& entry) {
   bool has_answered = false;
-  std::vector<HostedCode> in_vain;
   for (auto at = entry.parked.begin(); at != entry.parked.end();) {
     Parked& parked = *at;
-    if (std::ranges::find(in_vain, parked.code) != in_vain.end()) {
+    // Those before it were tried in vain: who was answered is gone.
+    if (std::any_of(entry.parked.begin(), at,
+                    [&](const Parked& one) { return one.code == parked.code; })) {
       ++at;
       continue;
     }
@@ -214,7 +223,6 @@ bool Server::retry_once(Entry& entry) {
       --parked_;
       has_answered = true;
     } else {
-      in_vain.push_back(parked.code);
       if (!parked.has_begun) park_call(line, parked.sequence);
       ++at;
     }

@@ -105,9 +105,9 @@ class Server {
 
   void enter() noexcept;
   static void leave() noexcept;
-  /// `no_cargo`: why what came with it could not be had.
+  /// `why_not_whole`: why its arguments, or what came with them, could not be had.
   void serve(const RequestHead& head, std::span<const std::byte> arguments,
-             const std::exception_ptr& no_cargo);
+             const std::exception_ptr& why_not_whole);
   [[nodiscard]] Entry* find(std::uint32_t index, std::uint32_t generation) noexcept;
   /// Throws std::logic_error for what it does not hold.
   [[nodiscard]] Entry& entry_of(const HostedObject& hosted);
@@ -119,6 +119,7 @@ class Server {
   void look_around();
   void bury_the_dead();
   void bury(Stamp dead);
+  void for_each_entry(FunctionRef<void(Entry&)> action);
   void tell_objects(std::uint64_t dead);
   void take_back(const CallLine& line, const Book& book);
   void collect_dropped();

@@ -75,9 +75,9 @@ void LockStore::came_with(Proxy<ConditionStore> notification) noexcept {
   notification_ = std::move(notification);
 }
 
-void LockStore::bury(std::uint64_t process) {
-  std::erase_if(away_, [&](const auto& one) { return one.first.first == process; });
-  if (depth_ == 0 || process_ != process) return;
+void LockStore::bury(DeadClient dead) {
+  std::erase_if(away_, [&](const auto& one) { return one.first.first == dead.process; });
+  if (depth_ == 0 || process_ != dead.process) return;
   depth_ = 0;
   left_by_dead_ = true;
   // Last: who is notified wants the lock.
@@ -122,8 +122,8 @@ void SemaphoreStore::release(std::uint64_t process, int count) {
 
 void SemaphoreStore::take_back(std::uint64_t process) { release(process, 1); }
 
-void SemaphoreStore::bury(std::uint64_t process) {
-  const auto found = held_.find(process);
+void SemaphoreStore::bury(DeadClient dead) {
+  const auto found = held_.find(dead.process);
   if (found == held_.end()) return;
   value_ += found->second;
   held_.erase(found);

@@ -23,6 +23,13 @@ class HostedCall;
 /// Runs a call in the server; a template's instance, whose address is the same in all kin.
 using HostedCode = void (*)(HostedCall& call);
 
+/// What objects of kin's own are told, as bury(DeadClient) and nudged(Nudged), if they have such functions. Types of
+/// their own, as a user's class may have a bury() that means another thing.
+struct DeadClient {
+  std::uint64_t process;
+};
+struct Nudged {};
+
 /// An object that the server holds.
 struct Hosted {
   Hosted() = default;
@@ -42,10 +49,11 @@ struct HostedOf final : Hosted {
   explicit HostedOf(Arguments&&... arguments) : value(std::forward<Arguments>(arguments)...) {}
   [[nodiscard]] void* address() noexcept override { return std::addressof(value); }
   void bury([[maybe_unused]] std::uint64_t process) override {
-    if constexpr (requires { value.bury(process); }) value.bury(process);
+    const DeadClient dead{process};
+    if constexpr (requires { value.bury(dead); }) value.bury(dead);
   }
   void nudged() noexcept override {
-    if constexpr (requires { value.nudged(); }) value.nudged();
+    if constexpr (requires { value.nudged(Nudged()); }) value.nudged(Nudged());
   }
   T value;
 };

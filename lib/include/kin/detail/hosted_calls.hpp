@@ -136,16 +136,16 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
     if (attempt(call, parts.arguments)) return;
     const std::uint64_t client = call.client();
     T& object = call.object<T>();
-    auto arguments = std::make_shared<std::tuple<As...>>(std::move(parts.arguments));
-    call.park([arguments](HostedCall& again) { return attempt(again, *arguments); },
-              [&object, client, arguments] {
-                static_cast<void>(object);  // used only where F::withdraw() is
-                static_cast<void>(client);
-                if constexpr (requires(As&... each) { F::withdraw(object, client, each...); }) {
-                  std::apply([&](As&... each) { F::withdraw(object, client, each...); },
-                             *arguments);
-                }
-              });
+    std::shared_ptr<std::tuple<As...>> arguments;
+    try {
+      arguments = std::make_shared<std::tuple<As...>>(std::move(parts.arguments));
+      call.park([arguments](HostedCall& again) { return attempt(again, *arguments); },
+                [&object, client, arguments] { withdraw(object, client, *arguments); });
+    } catch (...) {
+      // It does not wait: nobody would ever withdraw it.
+      withdraw(object, client, arguments ? *arguments : parts.arguments);
+      throw;
+    }
   }
 
   /// None, or false, when the time is up.
@@ -170,6 +170,12 @@ struct WaitingCall : CallOnHosted<T, F, As...> {
   }
 
  private:
+  static void withdraw([[maybe_unused]] T& object, [[maybe_unused]] std::uint64_t client,
+                       [[maybe_unused]] std::tuple<As...>& arguments) {
+    if constexpr (requires(As&... each) { F::withdraw(object, client, each...); }) {
+      std::apply([&](As&... each) { F::withdraw(object, client, each...); }, arguments);
+    }
+  }
   static bool attempt(HostedCall& call, std::tuple<As...>& arguments) {
     T& object = call.object<T>();
     auto attempted =

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <kin/detail/hosted.hpp>
 #include <kin/error.hpp>
 #include <kin/proxy.hpp>
 
@@ -82,12 +83,12 @@ class QueueStore {
     return true;
   }
   /// What a dead process had taken, and not done, nobody will do.
-  void bury(std::uint64_t process) {
-    const auto found = open_.find(process);
+  void bury(DeadClient dead) {
+    const auto found = open_.find(dead.process);
     if (found == open_.end()) return;
+    dead_.push_back(pid_of_client(dead.process));
     unfinished_ -= found->second;
     lost_ += found->second;
-    dead_.push_back(pid_of_client(process));
     open_.erase(found);
   }
 

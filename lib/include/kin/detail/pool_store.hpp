@@ -119,7 +119,7 @@ class KIN_EXPORT PoolStore {
   [[nodiscard]] bool join();
   [[nodiscard]] std::vector<pid_t> worker_pids() const { return pool_->worker_pids(); }
   /// The server's thread was told to look.
-  void nudged() noexcept;
+  void nudged(Nudged what) noexcept;
   /// Has it called by the server's thread, which need not be this one, soon.
   [[nodiscard]] Callback<void()> when_over(std::shared_ptr<CalledBack> called_back) const;
 

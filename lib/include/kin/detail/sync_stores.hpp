@@ -3,6 +3,7 @@
 
 #include <kin/detail/callback.hpp>
 #include <kin/detail/export.hpp>
+#include <kin/detail/hosted.hpp>
 #include <kin/proxy.hpp>
 
 #include <cstddef>
@@ -25,7 +26,7 @@ class KIN_EXPORT LockStore {
   void unlock(std::uint64_t process, std::int32_t thread);
   [[nodiscard]] bool is_locked() const noexcept { return depth_ != 0; }
   [[nodiscard]] bool owner_died() const noexcept { return owner_died_; }
-  void bury(std::uint64_t process);
+  void bury(DeadClient dead);
 
   /// For conditions. Lets go of it, however often the caller has locked it; throws std::logic_error if it has
   /// not.
@@ -62,7 +63,7 @@ class KIN_EXPORT SemaphoreStore {
   /// One that a dead process did not come to know of.
   void take_back(std::uint64_t process);
   [[nodiscard]] int value() const noexcept { return value_; }
-  void bury(std::uint64_t process);
+  void bury(DeadClient dead);
 
  private:
   int value_;
