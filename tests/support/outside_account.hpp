@@ -37,6 +37,12 @@ struct Advice {
   }
 };
 
+/// May have something that can't go to another program.
+struct Job {
+  int number = 0;
+  std::vector<kin::Queue<int>> replies;
+};
+
 class Account {
  public:
   explicit Account(int balance = 0) : balance_(balance) {}
@@ -83,7 +89,8 @@ inline bool expose_all() {
          kin::expose<kin::managed::Dict<std::string, Words>>() &&
          kin::expose<kin::managed::Set<int>>() && kin::expose<kin::managed::NameSpace>() &&
          kin::expose<kin::managed::Array<double>>() && kin::expose<kin::managed::Value<int>>() &&
-         kin::expose<Queue<std::string>>() && kin::expose<kin::managed::JoinableQueue<int>>() &&
+         kin::expose<Queue<std::string>>() && kin::expose<Queue<Job>>() &&
+         kin::expose<kin::managed::JoinableQueue<int>>() &&
          kin::expose<kin::managed::LifoQueue<int>>() &&
          kin::expose<kin::managed::PriorityQueue<int>>() && kin::expose<kin::managed::Lock>() &&
          kin::expose<kin::managed::RLock>() && kin::expose<kin::managed::Semaphore>() &&

@@ -216,6 +216,10 @@ void ask_for_too_much(const kin::Manager& manager) {
             return manager.find<Words>("account");
           }).find("Account") != std::string::npos);
   REQUIRE(account.call(&Account::balance) == 100);
+  const auto jobs = manager.find<kin::managed::Queue<outside::Job>>("jobs");
+  REQUIRE(complaint<std::invalid_argument>([&] {
+            return jobs.get().number;
+          }).find("can't go to another program") != std::string::npos);
 }
 
 // From here on the other side has to end it.

@@ -167,8 +167,13 @@ TEST_SUITE("outside") {
     manager.publish("motto", std::string("honest"));
     manager.publish("number", 3);
     manager.publish("account", account);
+    const auto jobs = manager.queue<outside::Job>();
+    jobs.put({1, {kin::Queue<int>()}});
+    manager.publish("jobs", jobs);
     Outsider outsider(manager.address(), "too much");
     CHECK(outsider.last_line() == "ok");
+    // What can't be handed over stays.
+    CHECK(jobs.get_for(patience).value_or(outside::Job()).number == 1);
   }
 
   TEST_CASE("a task's soft limit ends its waiting calls at a manager of another program") {

@@ -34,33 +34,36 @@ void Relay::run() {
   std::thread reader([this] { read_answers(); });
   NoLine no_line;
   RequestHead head{};
+  const auto read_head = [&](const Part& part) {
+    if (part.bytes.size() >= sizeof head) std::memcpy(&head, part.bytes.data(), sizeof head);
+  };
   const auto read = [&](const Part& part) {
     if (part.bytes.size() < sizeof head) return;
-    std::memcpy(&head, part.bytes.data(), sizeof head);
     request_.assign(part.bytes.begin() + sizeof head, part.bytes.end());
+    read_head(part);
   };
   try {
     look_around();
     while (true) {
       bool has_come = false;
-      std::exception_ptr no_cargo;
+      std::exception_ptr why_not_whole;
       try {
         has_come = get(*state_.requests, read, &cargo_, no_line, Deadline::at(next_look_));
       } catch (const QueueShutDown&) {
         throw;
       } catch (const std::exception&) {
-        // There is no room here for a descriptor, say: that call's affair, which is taken without.
-        no_cargo = std::current_exception();
+        // There is no memory here for it, or no room for a descriptor: that call's affair, of which no more is
+        // taken than whose it is.
+        why_not_whole = std::current_exception();
         cargo_.clear();
-        has_come = try_get(*state_.requests, read, nullptr, no_line, Deadline::never());
+        request_.clear();
+        has_come = try_get(*state_.requests, read_head, nullptr, no_line, Deadline::never());
         if (!has_come) throw;
       }
       if (!has_come) {
         look_around();
-      } else if (!no_cargo) {
-        forward(head, request_);
-      } else if (head.code != nullptr) {
-        fail(head, no_cargo);
+      } else {
+        forward(head, request_, why_not_whole);
       }
       cargo_.clear();
       if (Deadline::now() >= next_look_) look_around();
@@ -85,7 +88,8 @@ void Relay::send(const CallFrame& frame) { connection_.send(write_frame(frame), 
 
 // ---- requests
 
-void Relay::forward(const RequestHead& head, std::span<std::byte> arguments) {
+void Relay::forward(const RequestHead& head, std::span<std::byte> arguments,
+                    const std::exception_ptr& why_not_whole) {
   if (head.code == nullptr) return;
   CallLine& line = state_.line(head.line);
   {
@@ -103,6 +107,7 @@ void Relay::forward(const RequestHead& head, std::span<std::byte> arguments) {
   }
   std::optional<CallFrame> frame;
   try {
+    if (why_not_whole) std::rethrow_exception(why_not_whole);
     frame = translate(head, arguments);
   } catch (const NotExposed& refused) {
     fail(head, refused.to_be_sent(), LineWord::exception | LineWord::refused);
@@ -115,6 +120,7 @@ void Relay::forward(const RequestHead& head, std::span<std::byte> arguments) {
     const std::lock_guard lock(mutex_);
     slots_[head.line].state = SlotState::waiting;
     slots_[head.line].sequence = head.sequence;
+    slots_[head.line].is_lost = false;
   }
   try {
     send(*frame);
@@ -209,7 +215,7 @@ void Relay::bury_the_dead(std::vector<CallFrame>& news) {
         // It may have begun with the next one.
         const bool is_unread =
             word.sequence() == slot.sequence && word.state() == CallState::answered;
-        const bool was_read = slot.state == SlotState::answered && !is_unread;
+        const bool was_read = slot.state == SlotState::answered && !is_unread && !slot.is_lost;
         news.push_back({.kind = FrameKind::over,
                         .slot = index,
                         .sequence = slot.sequence,
@@ -232,7 +238,10 @@ void Relay::collect_read(std::vector<CallFrame>& news) {
     if (slot.state != SlotState::answered) continue;
     const LineWord word = state_.line(index).now();
     if (word.sequence() == slot.sequence && word.state() == CallState::answered) continue;
-    news.push_back({.kind = FrameKind::over, .slot = index, .sequence = slot.sequence});
+    news.push_back({.kind = FrameKind::over,
+                    .slot = index,
+                    .sequence = slot.sequence,
+                    .flags = slot.is_lost ? CallFrame::unread : 0U});
     slot.state = SlotState::idle;
   }
 }
@@ -309,6 +318,7 @@ void Relay::take_answer(const CallFrame& frame) {
     answer(state_, line, frame.sequence, frame.bytes, {.handles = handles, .descriptors = {}},
            flags);
   } catch (...) {
+    slot->is_lost = true;
     unwanted_.insert(unwanted_.end(), frame.objects.begin() + static_cast<std::ptrdiff_t>(known),
                      frame.objects.end());
     give_exception(std::current_exception(), "the call's result",

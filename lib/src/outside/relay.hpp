@@ -43,6 +43,7 @@ class Relay {
     SlotState state = SlotState::idle;
     std::uint32_t sequence = 0;
     std::uint32_t floor = 0;  // the last that came; see Server::Book
+    bool is_lost = false;     // the answer came, and could not be handed on
   };
   struct StandIn {
     ObjectRef object{};
@@ -50,7 +51,9 @@ class Relay {
     bool is_used = false;
   };
 
-  void forward(const RequestHead& head, std::span<std::byte> arguments);
+  /// `why_not_whole`: why its arguments, or what came with them, could not be had.
+  void forward(const RequestHead& head, std::span<std::byte> arguments,
+               const std::exception_ptr& why_not_whole);
   [[nodiscard]] CallFrame translate(const RequestHead& head, std::span<std::byte> arguments);
   [[nodiscard]] ObjectRef object_of(const HostedObject& hosted);
   [[nodiscard]] std::uint32_t outsider_for(Stamp process);

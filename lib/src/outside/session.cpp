@@ -155,7 +155,8 @@ void Session::end_call(const CallFrame& frame) {
     if (give_up(slot)) return;
     root_.call(&HostRoot::take_back, slot.line->index);
     if (slot.line->line->now().state() == CallState::answered) {
-      settle(*slot.line->line);
+      // Perhaps since then, where it was parked again in between: it is taken back once.
+      settle_unread(slot);
       slot.state = SlotState::idle;
     } else if (!give_up(slot)) {
       aside_.push_back(std::move(slot));
@@ -288,7 +289,10 @@ std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
     frame.bytes = answer_in(line);
     return write_frame(frame);
   } catch (const std::exception&) {
-    return failure(index, slot.sequence, std::current_exception());
+    const auto why = std::current_exception();
+    // What can't be handed over stays.
+    root_.call(&HostRoot::take_back, slot.line->index);
+    return failure(index, slot.sequence, why);
   }
 }
 
