@@ -9,15 +9,24 @@
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
 
+#include <any>
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <numeric>
 #include <optional>
+#include <queue>
 #include <random>
+#include <shared_mutex>
+#include <stack>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -26,6 +35,7 @@
 #include <csignal>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using kin::SharedMap;
@@ -57,6 +67,41 @@ static_assert(!kin::detail::may_be_shared<std::string>());
 static_assert(!kin::detail::may_be_shared<SharedVector<std::string>>());
 static_assert(!kin::detail::may_be_shared<std::pair<int, std::unique_ptr<int>>>());
 static_assert(!kin::detail::may_be_shared<std::optional<int*>>());
+
+template <typename T>
+struct Holds {
+  T one;
+  int number;
+};
+template <typename T>
+concept MayBeShared = kin::detail::may_be_shared<T>() && kin::detail::may_be_shared<Holds<T>>();
+template <typename T>
+concept MayNotBeShared =
+    !kin::detail::may_be_shared<T>() && !kin::detail::may_be_shared<Holds<T>>();
+
+static_assert(MayBeShared<const SharedString>);
+static_assert(MayBeShared<std::atomic<int>>);
+static_assert(MayBeShared<std::stack<int, SharedVector<int>>>);
+static_assert(MayNotBeShared<const std::string>);
+static_assert(MayNotBeShared<std::queue<int>>);
+static_assert(MayNotBeShared<std::mutex>);
+static_assert(MayNotBeShared<std::shared_mutex>);
+static_assert(MayNotBeShared<std::condition_variable_any>);
+static_assert(MayNotBeShared<kin::Lock>);
+// With one as a member a struct's members can't be counted.
+static_assert(!kin::detail::may_be_shared<std::any>());
+static_assert(!kin::detail::may_be_shared<std::unique_ptr<int, void (*)(int*)>>());
+
+// What with() may return.
+template <typename T>
+concept MayLeave = !kin::detail::lies_in_shared_memory<T>();
+static_assert(MayLeave<Holds<std::string>>);
+static_assert(MayLeave<std::vector<Holds<double>>>);
+static_assert(!MayLeave<Table>);
+static_assert(!MayLeave<std::optional<SharedString>>);
+static_assert(!MayLeave<std::vector<SharedString>>);
+static_assert(!MayLeave<std::string_view>);
+static_assert(!MayLeave<Holds<SharedVector<int>::const_iterator>>);
 
 // A process that dies in with(), with `begun` and without `ended`.
 void die_in(const SharedObject<Counts>& counts) {
@@ -251,6 +296,36 @@ TEST_SUITE("shared_object") {
     picky.replace(2);
     CHECK(picky.read([](const Picky& p) { return p.numbers.back(); }) == 2);
     CHECK_THROWS_AS(SharedObject<Picky>(0), std::invalid_argument);
+  }
+
+  TEST_CASE("the child of a fork in it changes nothing when it comes out") {
+    const unit::Frame frame;
+    const pid_t parent = ::getpid();
+    // In the child it returns at once, in the parent behind that.
+    const auto fork_in_it = [] {
+      const pid_t child = ::fork();
+      if (child != 0) CHECK(::waitpid(child, nullptr, 0) == child);
+    };
+    const SharedObject<Counts> counts;
+    die_in(counts);
+    CHECK(counts.repair([&](Counts& /*broken*/) {
+      fork_in_it();
+      if (::getpid() == parent) CHECK(counts.is_poisoned());
+    }));
+    if (::getpid() != parent) ::_exit(0);
+    CHECK_FALSE(counts.is_poisoned());
+
+    struct Forking {
+      Forking() = default;
+      explicit Forking(const std::function<void()>& fork) : number(1) { fork(); }
+      int number = 0;
+    };
+    const SharedObject<Forking> replaced;
+    replaced.replace(fork_in_it);
+    if (::getpid() != parent) ::_exit(0);
+    CHECK(replaced.read([](const Forking& one) { return one.number; }) == 1);
+    replaced.replace();
+    CHECK(replaced.read([](const Forking& one) { return one.number; }) == 0);
   }
 
   TEST_CASE("killed in read(), or before and after with(), it is as it was") {

@@ -128,18 +128,22 @@ SharedHold::SharedHold(Object& object, For purpose, Deadline deadline)
 SharedHold::~SharedHold() {
   if (!is_held_) return;
   innermost = outer_;
-  if (process_ != this_process_or_none()) return;  // the child of a fork in it
+  if (!is_of_this_process()) return;
   if (purpose_ == For::replacing) state_->spare().clear();
   state_->busy.store(0);
   // If killed here: the next holder finds it as it is.
   state_->lock.unlock();
 }
 
+bool SharedHold::is_of_this_process() const noexcept { return process_ == this_process_or_none(); }
+
 bool SharedHold::is_poisoned() const noexcept { return state_->killed() != 0; }
 
 void* SharedHold::root() const noexcept { return state_->region().root.load(); }
 
-void SharedHold::heal() noexcept { state_->word.store(state_->index()); }
+void SharedHold::heal() noexcept {
+  if (is_of_this_process()) state_->word.store(state_->index());
+}
 
 void* SharedHold::make_room(std::size_t size) {
   assert(purpose_ == For::replacing);
@@ -150,6 +154,7 @@ void* SharedHold::make_room(std::size_t size) {
 }
 
 void SharedHold::commit() noexcept {
+  if (!is_of_this_process()) return;
   // If killed before this: what was in it is in it. Behind it: the new one is, and the next holder frees
   // what was.
   state_->word.store(1 - state_->index());
@@ -158,13 +163,13 @@ void SharedHold::commit() noexcept {
 // ---- the allocator's side
 
 Region* current_region() noexcept {
-  if (innermost == nullptr || innermost->process_ != this_process_or_none()) return nullptr;
+  if (innermost == nullptr || !innermost->is_of_this_process()) return nullptr;
   return innermost->region_;
 }
 
 bool is_held_here(const Region* region) noexcept {
   for (const SharedHold* hold = innermost; hold != nullptr; hold = hold->outer_) {
-    if (hold->region_ == region) return hold->process_ == this_process_or_none();
+    if (hold->region_ == region) return hold->is_of_this_process();
   }
   return false;
 }

@@ -119,11 +119,10 @@ consteval bool has_union() {
 template <typename T>
 concept TupleLike = requires { std::tuple_size<T>::value; };
 
-// References and constants are not assignable. AnyBase can initialize nothing but a base class.
+// AnyBase can initialize nothing but a base class.
 template <typename T>
-concept FlatAggregate =
-    std::is_class_v<T> && std::is_aggregate_v<T> && std::is_move_assignable_v<T> && !TupleLike<T> &&
-    !Shape<0>::template initializes<T, AnyBase<T>>;
+concept FlatAggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !TupleLike<T> &&
+                        !Shape<0>::template initializes<T, AnyBase<T>>;
 
 /// Whether the count is certain: no union, and no further member that {} does not initialize.
 template <FlatAggregate T>
@@ -134,11 +133,17 @@ consteval bool knows_members() {
          !Shape<count>::template initializes<T, AnyLvalue> && !has_union<T, count>();
 }
 
+/// Their types can be seen.
 template <typename T>
-concept KnownMembers = FlatAggregate<T> && knows_members<T>();
+concept VisibleMembers = FlatAggregate<T> && knows_members<T>();
+
+/// And they can be assigned to: no references and no constants are among them. (Asked of aggregates only: g++ 12 takes
+/// a closure that was asked for one that is not trivially copyable.)
+template <typename T>
+concept KnownMembers = FlatAggregate<T> && std::is_move_assignable_v<T> && knows_members<T>();
 
 /// TypeList<Member<T, referable>...>
-template <KnownMembers T>
+template <VisibleMembers T>
 using MembersOf = decltype(Shape<count_members<T>()>::members(std::declval<T&>()));
 
 /// Calls `visitor(member, ...)` once, with all of them. No bit-fields, unless it takes copies.

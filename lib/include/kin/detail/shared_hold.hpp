@@ -49,6 +49,8 @@ class KIN_EXPORT SharedHold {
  private:
   friend Region* current_region() noexcept;
   friend bool is_held_here(const Region* region) noexcept;
+  // Not the child of a fork in it.
+  [[nodiscard]] bool is_of_this_process() const noexcept;
 
   SharedState* state_;
   For purpose_;
