@@ -8,6 +8,7 @@
 #include "memory/arena.hpp"
 #include "memory/descriptor_queue.hpp"
 #include "memory/descriptor_store.hpp"
+#include "memory/family_descriptor.hpp"
 
 #include <kin/error.hpp>
 #include <kin/unique_fd.hpp>
@@ -30,6 +31,7 @@ using kin::UniqueFd;
 using kin::detail::DescriptorQueue;
 using kin::detail::DescriptorStore;
 using kin::detail::DescriptorStoreState;
+using kin::detail::FamilyDescriptor;
 using namespace std::chrono_literals;
 
 namespace {
@@ -305,5 +307,57 @@ TEST_SUITE("descriptor") {
     scenario.possible = {still_there, emptied, gone};
     scenario.recovery = [&] { parcels.middle.discard(); };
     crash::prove(scenario);
+  }
+}
+
+TEST_SUITE("family descriptor") {
+  TEST_CASE("it is replaced") {
+    const crash::Balance balance;
+    const Parcels few_seats;
+    std::uint64_t before = FamilyDescriptor::id();
+    const auto used_seats = [] {
+      return std::ranges::count_if(state().seats, [](const auto& seat) { return seat.id != 0; });
+    };
+    const auto replace = [](std::uint64_t known) {
+      const UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+      return FamilyDescriptor::replace(known, [&] { return null.get(); });
+    };
+    before = replace(before);
+    const auto seats = used_seats();
+    crash::Scenario scenario{
+        .name = "FamilyDescriptor: replace",
+        .prepare = [&] { before = FamilyDescriptor::id(); },
+        .operation = [&] { require(replace(before) != 0, "somebody came before"); },
+        .check = [&](const Moment& moment) -> std::string {
+          const std::uint64_t now = FamilyDescriptor::id();
+          require(now != before || !moment.completed, "it was not replaced");
+          require(FamilyDescriptor::fetch(now).get() >= 0, "it can't be had");
+          require(replace(before) == 0 || now == before, "replaced by who does not know it");
+          require(replace(FamilyDescriptor::id()) != 0, "it can't be replaced any more");
+          require(used_seats() == seats, "something is left in the store");
+          return now == before ? "the one before" : "another";
+        },
+        .expected = {"the one before", "another"},
+        .at = At::every_change,
+        .watch =
+            [] {
+              const auto& family = *kin::detail::arena().family_descriptor;
+              return crash::both(watch(), {std::as_bytes(std::span(&family, 1))});
+            },
+        .budget = 4s,
+    };
+    crash::prove(scenario);
+    scenario.name = "FamilyDescriptor: replace, behind one who was killed in it";
+    scenario.recovery = [&] { static_cast<void>(replace(FamilyDescriptor::id())); };
+    scenario.check = [&](const Moment& /*moment*/) -> std::string {
+      const std::uint64_t now = FamilyDescriptor::id();
+      require(FamilyDescriptor::fetch(now).get() >= 0, "it can't be had");
+      require(replace(now) != 0, "it can't be replaced any more");
+      require(used_seats() == seats, "something is left in the store");
+      return "replaced";
+    };
+    scenario.expected = {"replaced"};
+    crash::prove(scenario);
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 }

@@ -501,3 +501,29 @@ TEST_SUITE("tracker") {
     CHECK_FALSE(is_there(own_name("left")));
   }
 }
+
+// A suite, and so a process, of its own: no block was made before.
+TEST_SUITE("first block") {
+  TEST_CASE("that of a child is the family's, as those behind it") {
+    const unit::Frame frame;
+    const kin::Queue<SharedMemory> blocks;
+    const auto make = [&](const char* name) {
+      unit::Relative child([&] {
+        blocks.put(SharedMemory::create(own_name(name), 1));
+        return std::string("made");
+      });
+      CHECK(child.answer() == "made");
+      const auto block = blocks.get_for(unit::patience);
+      REQUIRE(block);
+      return *block;
+    };
+    const SharedMemory first = make("first");
+    const SharedMemory second = make("second");
+    // A tracker of the child's own would have removed it by then.
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    CHECK(is_there(own_name("first")));
+    CHECK(is_there(own_name("second")));
+    first.unlink();
+    second.unlink();
+  }
+}

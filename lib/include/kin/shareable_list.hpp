@@ -14,6 +14,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -87,6 +88,7 @@ class KIN_EXPORT ShareableList {
   /// Where the items' places begin, and where the last one ends.
   using Offsets = std::vector<std::size_t>;
 
+  ShareableList(Offsets offsets, std::span<const Item> items, std::string_view name);
   explicit ShareableList(SharedMemory block) { attach(std::move(block)); }
   void attach(SharedMemory block);
   [[nodiscard]] const Offsets& offsets() const;
@@ -104,8 +106,8 @@ class KIN_EXPORT ShareableList {
   }
   BOOST_SERIALIZATION_SPLIT_MEMBER()
 
-  SharedMemory shm_;
   std::shared_ptr<const Offsets> offsets_;
+  SharedMemory shm_;
 };
 
 /// Reads each item when it comes to it. Outlived by its list's handle.

@@ -6,11 +6,13 @@
 #include "memory/arena.hpp"
 
 #include "memory/descriptor_store.hpp"
+#include "memory/family_descriptor.hpp"
 #include "memory/heap.hpp"
 #include "memory/process_table.hpp"
 #include "memory/wait_table.hpp"
 #include "waiting/parking.hpp"
 
+#include "base/file_memory.hpp"
 #include "base/random.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
@@ -97,7 +99,8 @@ Arena make_arena() {
   const std::size_t permits_size = round_up(sizeof(SpinPermits), 4096);
   const std::size_t store_size = round_up(sizeof(DescriptorStoreState), 4096);
   const std::size_t before_waits = heap_size + table_size + permits_size + store_size;
-  const std::size_t before_secret = before_waits + round_up(sizeof(WaitTable), 64);
+  const std::size_t before_family = before_waits + round_up(sizeof(WaitTable), 64);
+  const std::size_t before_secret = before_family + round_up(sizeof(FamilyDescriptorState), 64);
   const std::size_t front = round_up(before_secret + secret_size, chunk_size);
   std::byte* at = mapping.data();
   Arena made{};
@@ -108,6 +111,7 @@ Arena make_arena() {
   made.descriptors =
       reinterpret_cast<DescriptorStoreState*>(at + heap_size + table_size + permits_size);
   made.waits = reinterpret_cast<WaitTable*>(at + before_waits);
+  made.family_descriptor = reinterpret_cast<FamilyDescriptorState*>(at + before_family);
   const std::span secret(at + before_secret, secret_size);
   fill_randomly(secret);
   made.secret = secret;
@@ -123,6 +127,7 @@ Arena make_arena() {
   made.heap->initialize(made.chunk_count);
   made.processes->initialize();
   made.descriptors->initialize();
+  made.family_descriptor->initialize();
   return made;
 }
 
@@ -152,23 +157,15 @@ bool maps_arena(const std::filesystem::path& process) {
 
 namespace {
 
-// Before Linux 5.14. A signal takes back all that one call has done; so in steps that come to an end. False
-// also where the application has closed the descriptor, which may be of a file of its own by now.
+// Before Linux 5.14. False also where the application has closed the descriptor, which may be of a file of its
+// own by now.
 bool populate_by_descriptor(std::size_t from, std::size_t length) {
-  constexpr std::size_t step = std::size_t{256} << 10;
   struct stat about {};
   if (::fstat(arena_fd, &about) != 0 || about.st_ino != arena_inode ||
       about.st_dev != arena_device) {
     return false;
   }
-  for (std::size_t done = 0; done < length; done += step) {
-    const int result = retry_interrupted([&] {
-      return fallocate(arena_fd, 0, static_cast<off_t>(from + done),
-                       static_cast<off_t>(std::min(step, length - done)));
-    });
-    if (result != 0) return false;
-  }
-  return true;
+  return set_memory_aside(arena_fd, from, length) == 0;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 namespace kin::detail {
 
 struct DescriptorStoreState;
+struct FamilyDescriptorState;
 struct HeapState;
 struct ProcessTable;
 struct SpinPermits;
@@ -25,6 +26,7 @@ struct Arena {
   ProcessTable* processes;
   SpinPermits* spin_permits;
   DescriptorStoreState* descriptors;
+  FamilyDescriptorState* family_descriptor;
   WaitTable* waits;
   // Random bytes. Who knows them is of the family.
   std::span<const std::byte> secret;

@@ -12,6 +12,7 @@
 
 #include "shared/named_block.hpp"
 
+#include "base/file_memory.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
 
@@ -55,8 +56,7 @@ UniqueFd open_in_folder(const std::string& path, int flags) {
 UniqueFd make_file(std::ptrdiff_t size) {
   if (size <= 0) throw std::invalid_argument("kin: shared memory has one byte at least");
   UniqueFd fd = open_in_folder(std::string(shared_memory_folder), O_TMPFILE | O_RDWR);
-  int why = EINTR;
-  while (why == EINTR) why = ::posix_fallocate(fd.get(), 0, size);
+  const int why = set_memory_aside(fd.get(), 0, static_cast<std::size_t>(size));
   if (why != 0) throw SystemError("posix_fallocate of shared memory", why);
   return fd;
 }

@@ -179,9 +179,15 @@ void write(std::span<std::byte> block, std::span<const Item> items,
   for (std::size_t i = 0; i < items.size(); ++i) view.set(i, items[i]);
 }
 
-std::shared_ptr<detail::NamedBlock> block_of(std::span<const Item> items, std::string_view name) {
+std::vector<std::size_t> offsets_for(std::span<const Item> items) {
   std::vector<std::size_t> offsets{0};
   for (const Item& item : items) offsets.push_back(offsets.back() + place_for(item));
+  return offsets;
+}
+
+std::shared_ptr<detail::NamedBlock> block_of(std::span<const Item> items,
+                                             const std::vector<std::size_t>& offsets,
+                                             std::string_view name) {
   const auto size = static_cast<std::ptrdiff_t>(View::size_for(offsets));
   const auto fill = [&](std::span<std::byte> block) { write(block, items, offsets); };
   if (!name.empty()) return detail::NamedBlock::create(name, size, fill);
@@ -215,10 +221,15 @@ std::vector<std::size_t> offsets_in(std::span<const std::byte> block) {
 }  // namespace
 
 ShareableList::ShareableList(std::initializer_list<Item> items, std::string_view name)
-    : ShareableList(SharedMemory(block_of(items, name))) {}
+    : ShareableList(offsets_for(items), items, name) {}
 
 ShareableList::ShareableList(const std::vector<Item>& items, std::string_view name)
-    : ShareableList(SharedMemory(block_of(items, name))) {}
+    : ShareableList(offsets_for(items), items, name) {}
+
+// The name comes last: where there is no memory for the rest, none is left behind.
+ShareableList::ShareableList(Offsets offsets, std::span<const Item> items, std::string_view name)
+    : offsets_(std::make_shared<const Offsets>(std::move(offsets))),
+      shm_(block_of(items, *offsets_, name)) {}
 
 ShareableList ShareableList::open(std::string_view name) {
   return ShareableList(SharedMemory::open(name));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What members of the family tell the tracker, and how it is started. All of them hold the one end of a socket
-// pair, and the tracker the other: when it reads the end of the stream, nobody is left. A member that execs
-// another program has left, too.
+// What members of the family tell the tracker, and how it is started. The family has the one end of a socket
+// pair (see FamilyDescriptor), and the tracker the other: when it reads the end of the stream, nobody is left. A
+// member that execs another program has left, too.
 //
 // Runs in any process and thread. The state is private to each process; a child begins with its parent's
-// socket, and with nothing that it has made.
+// copy of the socket, and with nothing that it has made.
 
 #include "shared/tracker.hpp"
 
@@ -15,6 +15,7 @@
 #include "base/signal_mask.hpp"
 #include "base/stdio.hpp"
 #include "base/syscall.hpp"
+#include "memory/family_descriptor.hpp"
 #include "os/fork.hpp"
 #include "shared/tracker_note.hpp"
 
@@ -22,7 +23,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -62,6 +65,7 @@ class Tracker {
   }
 
   void leave() {
+    is_apart_ = true;
     socket_.reset();
     made_.clear();
   }
@@ -73,7 +77,7 @@ class Tracker {
     constexpr int often = 3;  // somebody kills one after the other
     const bool was_there = static_cast<bool>(socket_);
     for (int i = 0; i < often; ++i) {
-      start();
+      find_or_start();
       if (std::ranges::all_of(made_, [this](const auto& one) { return tell(one); })) {
         return was_there ? Said::to_a_new_one : Said::yes;
       }
@@ -89,10 +93,47 @@ class Tracker {
     return sent == static_cast<ssize_t>(sizeof note);
   }
 
-  void start() {
+  /// That of the family; if that is the one that does not answer, another.
+  void find_or_start() {
+    forget_socket_of_others();
+    if (is_apart_) return start();
+    const std::uint64_t id = FamilyDescriptor::id();
+    if (id != 0 && (id != id_ || !socket_)) {
+      try {
+        use(FamilyDescriptor::fetch(id));
+        id_ = id;
+        return;
+      } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): handled below
+      }
+      // There is another by now, and will be at the next attempt; or descriptors are not to be had here.
+      if (FamilyDescriptor::id() != id) return;
+    }
+    bool has_started = false;
+    try {
+      const std::uint64_t next = FamilyDescriptor::replace(id, [&] {
+        start();
+        has_started = true;
+        return socket_.get();
+      });
+      if (next != 0) id_ = next;
+    } catch (const SystemError&) {
+      // Then it is this process's, and of its children to come.
+      if (!has_started) start();
+    }
+  }
+
+  void use(UniqueFd socket) {
+    socket_file_ = file_of(socket.get());
+    socket_ = std::move(socket);
+  }
+
+  void forget_socket_of_others() {
     if (!(file_of(socket_.get()) == socket_file_)) {
       static_cast<void>(socket_.release());  // by now somebody else's descriptor, or none
     }
+  }
+
+  void start() {
     std::array<int, 2> ends{};
     checked("socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()));
     UniqueFd far(ends[1]);
@@ -103,14 +144,15 @@ class Tracker {
       fork_stranger(far.get(), tracker_life);
     }
     // If killed here: the stream ends, and with it the tracker.
-    socket_file_ = file_of(near.get());
-    socket_ = std::move(near);
+    use(std::move(near));
   }
 
   void forget_what_the_parent_made() {
     if (std::exchange(depth_, fork_depth) != fork_depth) made_.clear();
   }
 
+  bool is_apart_ = false;
+  std::uint64_t id_ = 0;  // what was found by it
   UniqueFd socket_;
   FileId socket_file_;
   std::vector<TrackerNote> made_;

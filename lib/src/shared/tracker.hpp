@@ -22,15 +22,16 @@ inline constexpr std::size_t longest_name = 255;
 /// family are gone, however they went. Call it before the name is made.
 ///
 /// It is the tracker that does that: a process that is no member of the family, and waits for its end. The
-/// first call in a family starts it; if it was killed, the next call starts another, with a warning in the
-/// log, and tells it again what this process has made.
+/// first call in a family starts it, whoever makes that; if it was killed, the next call starts another, with a
+/// warning in the log, and tells it again what this process has made. A process that has closed what it had
+/// inherited (daemonizing code does) has a tracker of its own, with the children that it forks from then on.
 /// Throws SystemError when there is no tracker and none can be started.
 void track(std::string_view name, FileId file);
 /// No longer: the name is gone. Where there is no tracker there is nothing to do.
 void untrack(std::string_view name, FileId file) noexcept;
 
-/// This process has no tracker from now on: its next block, and its children's, get one of their own. For
-/// tests.
+/// This process has no tracker from now on, and no part in the family's: its next block, and its children's, get
+/// one of their own. For tests.
 void leave_tracker() noexcept;
 
 }  // namespace kin::detail

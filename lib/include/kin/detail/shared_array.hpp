@@ -54,11 +54,11 @@ auto values_of(R&& range) {
   }
 }
 
-/// A store that is never half done, for what fits into a word.
+/// A store that is never half done, for what fits into a word; of an element of a block, which is aligned as
+/// its word is.
 template <typename T>
 void store_whole(T& place, const T& value) {
-  // NOLINTNEXTLINE(misc-redundant-expression): not for all T
-  if constexpr (FitsWord<T> && alignof(T) == sizeof(T)) {
+  if constexpr (FitsWord<T>) {
     using Word = typename WordOfSize<sizeof(T)>::Type;
     // Relaxed: the lock of the array orders it.
     std::atomic_ref(reinterpret_cast<Word&>(place))
