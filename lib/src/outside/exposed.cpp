@@ -19,7 +19,7 @@ namespace {
 
 struct Known {
   std::vector<ExposedCall> calls;
-  std::unordered_set<std::uint64_t> types;
+  std::unordered_set<std::uint64_t> ready_types;
 };
 
 Guarded<Known>& known() {
@@ -65,13 +65,14 @@ void add_exposed(const ExposedCall& call) {
 }
 
 void expose_type(std::uint64_t type) {
-  known().with([&](Known& all) { all.types.insert(type); });
+  known().with([&](Known& all) { all.ready_types.insert(type); });
 }
 
 ExposedCalls::ExposedCalls() {
   known().with([&](const Known& all) {
     for (const ExposedCall& call : all.calls) {
-      if (call.type != type_number(typeid(HostRoot)) && !all.types.contains(call.type)) continue;
+      const bool is_for_all = !call.is_own || call.type == type_number(typeid(HostRoot));
+      if (!is_for_all && !all.ready_types.contains(call.type)) continue;
       by_number_.emplace(number_of(call), call);
       by_code_.emplace(call.code, call);
     }

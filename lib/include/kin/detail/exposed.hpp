@@ -21,7 +21,7 @@
 
 namespace kin::detail {
 
-/// A call that another program may make, if it is one of an exposed type.
+/// A call that another program may make.
 struct ExposedCall {
   HostedCode code;
   std::uint64_t type;          // of the object, see type_number()
@@ -31,11 +31,12 @@ struct ExposedCall {
   std::array<std::byte, 16>
       which;  // what a message has in front of its arguments: the function's address
   std::size_t which_size;
+  bool is_own;  // a ready proxy's: only if that was exposed, see expose_type()
 };
 
 /// Of this program. Again: nothing.
 KIN_EXPORT void add_exposed(const ExposedCall& call);
-/// Lets the calls of ready proxies that were added for this type be made.
+/// Lets the calls of ready proxies that were added for objects of this type be made.
 KIN_EXPORT void expose_type(std::uint64_t type);
 
 /// To be named where a ready proxy's own function makes its call: so the compiler knows, wherever it compiles
@@ -47,7 +48,8 @@ inline const bool own_call_is_added = [] {
                .call = &typeid(Call),
                .function = &typeid(void),
                .which = {},
-               .which_size = 0});
+               .which_size = 0,
+               .is_own = true});
   return true;
 }();
 

@@ -40,7 +40,8 @@ void add_call(const std::type_info& function = typeid(void)) {
                .call = &typeid(Call),
                .function = &function,
                .which = {},
-               .which_size = 0});
+               .which_size = 0,
+               .is_own = false});
 }
 
 /// The one readable error for what another program must not say.
@@ -84,13 +85,13 @@ void expose_call() {
                           .call = &typeid(Call),
                           .function = &typeid(Exposed<call>),
                           .which = {},
-                          .which_size = sizeof(F)};
+                          .which_size = sizeof(F),
+                          .is_own = false};
       static_assert(sizeof(F) <= sizeof exposed.which);
       const F address = call;
       std::memcpy(exposed.which.data(), &address, sizeof address);
       add_exposed(exposed);
     }(static_cast<typename ParametersOf<F>::Type*>(nullptr));
-    expose_type(type_number(typeid(T)));
   }
 }
 
