@@ -287,6 +287,12 @@ const std::map<std::string, std::function<void(const kin::Manager&)>> deeds{
        say(jobs.get());
        wait_to_be_killed();
      }},
+    {"take the last",
+     [](const kin::Manager& manager) {
+       const auto jobs = manager.find<kin::managed::Queue<std::string>>("jobs");
+       say(std::to_string(manager.process().pid()));
+       say(jobs.get());
+     }},
     {"objects",
      [](const kin::Manager& manager) {
        std::vector<kin::Proxy<Account>> accounts;

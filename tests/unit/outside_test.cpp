@@ -5,6 +5,9 @@
 // Fails when:
 //   LineCall or PartOfBatch don't tell that a stranger calls: "another program calls what is exposed"
 //   Session::read_answer() does not write an exception without its cargo: the same
+//   ExposedCalls has a ready type's calls for a class that was exposed by its functions: "of a class no more …"
+//   end_sessions() kills them at once, or Session::wait_for_answers() does not look again behind the server's end:
+//     "what the server has answered arrives, though the manager ends"
 
 #include "frame.hpp"
 
@@ -17,6 +20,7 @@
 #include "waiting/soft_limit.hpp"
 
 #include <kin/error.hpp>
+#include <kin/expose.hpp>
 #include <kin/listener.hpp>
 #include <kin/log.hpp>
 #include <kin/manager.hpp>
@@ -34,7 +38,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <random>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -46,6 +52,12 @@ using kin::detail::SoftLimit;
 using outside::Account;
 
 std::string own_address() { return "@kin-outside-" + std::to_string(::getpid()); }
+
+struct Purse {
+  int coins = 0;
+  [[nodiscard]] int look() const { return coins; }
+};
+[[maybe_unused]] const bool purse_is_exposed = kin::expose<Purse, &Purse::look>();
 
 kin::ManagerOptions open_to_all() { return {.address = own_address(), .authkey = outside::key}; }
 
@@ -105,6 +117,34 @@ class Outsider {
   pid_t pid_ = 0;
   std::FILE* said_ = nullptr;
   int told_ = -1;
+};
+
+// Of the one client that is not this process.
+template <typename Proxy>
+pid_t only_session(const Proxy& proxy) {
+  using namespace kin::detail;
+  const HostedObject& hosted = HostedObject::of(crash::object_of(proxy));
+  const ManagerState& state = *hosted.manager;
+  for (std::uint32_t index = 0; index < state.lines.load(); ++index) {
+    const Stamp owner = state.line(index).owner.load();
+    if (owner == 0 || owner == this_process() || owner == hosted.server) continue;
+    return pid_of(owner);
+  }
+  FAIL("nobody else calls");
+  return 0;
+}
+
+/// A process that does not run for a while.
+class Stopped {
+ public:
+  explicit Stopped(pid_t pid) : pid_(pid) { CHECK(::kill(pid_, SIGSTOP) == 0); }
+  Stopped(const Stopped&) = delete;
+  Stopped& operator=(const Stopped&) = delete;
+  ~Stopped() { go_on(); }
+  void go_on() const { ::kill(pid_, SIGCONT); }
+
+ private:
+  pid_t pid_;
 };
 
 // Frames that are almost right, and bytes that are none.
@@ -304,6 +344,50 @@ TEST_SUITE("outside") {
     }
   }
 
+  // Who puts the last order need not fear for it, though the shop closes as soon as it has it.
+  TEST_CASE("what the server has answered arrives, though the manager ends") {
+    const Frame frame;
+    for (const bool is_killed : {false, true}) {
+      CAPTURE(is_killed);
+      kin::Manager manager(open_to_all());
+      const auto jobs = manager.queue<std::string>();
+      manager.publish("jobs", jobs);
+      Outsider outsider(manager.address(), "take the last");
+      CHECK(outsider.line() != "");
+      CHECK(eventually([&] { return manager.statistics().parked == 1; }));
+      const Stopped session(only_session(jobs));
+      jobs.put("the last");
+      CHECK(manager.statistics().parked == 0);
+      if (is_killed) {
+        manager.process().kill();
+        session.go_on();
+      } else {
+        std::thread later([&] {
+          std::this_thread::sleep_for(50ms);
+          session.go_on();
+        });
+        manager.shutdown();
+        later.join();
+      }
+      CHECK(outsider.line() == "the last");
+      CHECK(outsider.line() == "ok");
+    }
+  }
+
+  TEST_CASE("a program that does not take its last answers does not hold the manager's end up") {
+    const Frame frame;
+    kin::Manager manager(open_to_all());
+    const auto jobs = manager.queue<std::string>();
+    manager.publish("jobs", jobs);
+    Outsider outsider(manager.address(), "take the last");
+    const pid_t relay_pid = std::stoi(outsider.line());
+    CHECK(eventually([&] { return manager.statistics().parked == 1; }));
+    const pid_t session = only_session(jobs);
+    const Stopped relay(relay_pid);
+    manager.shutdown();
+    CHECK(::kill(session, 0) == -1);
+  }
+
   TEST_CASE("a relative may come in by the address, too") {
     const Frame frame;
     const kin::Manager manager(open_to_all());
@@ -318,6 +402,21 @@ TEST_SUITE("outside") {
     }
     CHECK(account.call(&Account::balance) == 2);
     CHECK(eventually([&] { return manager.statistics().clients == 1; }));
+  }
+
+  TEST_CASE("of a class no more is exposed than what is named, whatever its program does with it") {
+    const Frame frame;
+    const kin::Manager manager(open_to_all());
+    const kin::managed::Value<Purse> own = manager.value<Purse>({5});
+    own.store({6});
+    manager.publish("purse", static_cast<const kin::Proxy<Purse>&>(own));
+    const auto far = kin::Manager::connect(manager.address(), std::string(outside::key));
+    const auto purse = far.find<kin::Proxy<Purse>>("purse");
+    CHECK(purse.call(&Purse::look) == 6);
+    const kin::managed::Value<Purse> value(purse);
+    CHECK_THROWS_WITH_AS(value.store({1000}), doctest::Contains("not exposed"),
+                         std::invalid_argument);
+    CHECK(own.load().coins == 6);
   }
 
   TEST_CASE("who does not know the key, and what can't be an address") {

@@ -220,7 +220,8 @@ class KIN_EXPORT Manager {
   [[nodiscard]] managed::Condition condition() const;
   [[nodiscard]] managed::Condition condition(const managed::Lock& lock) const;
 
-  /// Ends the server, within about a second whatever it does. Again: nothing. The maker's.
+  /// Ends the server, within about a second whatever it does, and the sessions of other programs, within one
+  /// more: what was answered still arrives there. Again: nothing. The maker's.
   void shutdown() { engine().shutdown(); }
 
   [[nodiscard]] ManagerStatistics statistics() const;

@@ -39,7 +39,7 @@ enum class FrameKind : std::uint32_t {
   over,    // relay: the answer on this slot was read, or (`unread`) never will be
   drop,    // relay: one of its references is gone
   bury,    // relay: a process that called, `outsider`, is dead
-  end,     // relay: nothing comes any more
+  end,     // either: nothing comes any more
   last
 };
 

@@ -7,14 +7,18 @@
 #include "nursery/house_process.hpp"
 #include "outside/call_frame.hpp"
 #include "outside/session.hpp"
+#include "waiting/futex.hpp"
 #include "wire/exception.hpp"
 
 #include <kin/detail/end.hpp>
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <climits>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <list>
@@ -33,12 +37,31 @@ constexpr char failed = 'f';
 // Each is a process, and two descriptors here.
 constexpr std::size_t most_sessions = 400;
 
+// So long the programs at their other ends have to take the last answers, once the server is gone.
+constexpr std::chrono::seconds patience_with_sessions(1);
+
 // For a process that is to keep nothing else.
 std::vector<End> ends_of(const Connection<std::string>& connection) {
   EndsNoted noted;
   // Notes its ends. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const Connection<std::string> copy(connection);
   return noted.take();
+}
+
+void end_sessions(const ManagerState& manager, std::list<Process>& sessions) {
+  const Deadline deadline = Deadline::after(patience_with_sessions);
+  // Those who wait for answers look now whether the server is gone, and not only at the next slice.
+  for (std::uint32_t index = 0; index < manager.lines.load(); ++index) {
+    CallLine& line = manager.line(index);
+    line.bell.fetch_add(1);
+    futex_wake(line.bell, INT_MAX);
+  }
+  for (Process& session : sessions) {
+    const std::chrono::nanoseconds left(deadline.nanoseconds() - Deadline::now());
+    if (session.join_for(std::max(left, std::chrono::nanoseconds(0)))) continue;
+    session.kill();
+    session.join();
+  }
 }
 
 void wait_for_either(int one, int other) {
@@ -88,7 +111,7 @@ Gateway::Gateway(const std::string& name, const ManagerMemory& memory,
 
 Gateway::~Gateway() {
   if (!process_) return;
-  constexpr auto patience = std::chrono::seconds(1);
+  constexpr auto patience = patience_with_sessions + std::chrono::seconds(1);
   try {
     own_end_.send("end");
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): it has ended
@@ -156,7 +179,7 @@ void Gateway::live(const ManagerMemory& inherited, const ListenerOptions& option
                [&] { return name_ + " let a client from outside not in: " + error.what(); });
     }
   }
-  for (Process& session : sessions) session.kill();
+  end_sessions(memory.state(), sessions);
 }
 
 }  // namespace kin::detail

@@ -70,6 +70,8 @@ void Relay::run() {
     }
   } catch (const QueueShutDown&) {
     // By its maker, or by the reader when the connection was lost.
+  } catch (const BrokenPipe&) {
+    // Answers may have come before. The other thread reads them, and then the end.
   } catch (const std::exception& error) {
     lose(error.what());
   }
@@ -274,6 +276,7 @@ void Relay::read_answers() {
     IncomingCargo none;
     while (connection_.receive(message, none, Deadline::never())) {
       const CallFrame frame = read_frame(message);
+      if (frame.kind == FrameKind::end) break;
       if (frame.kind == FrameKind::answer) take_answer(frame);
     }
   } catch (const EndOfStream&) {

@@ -19,6 +19,19 @@
 #include <thread>
 
 namespace kin::detail {
+namespace {
+
+// What is to become of something that the server has: with the server all of it is gone.
+template <typename Deed, typename Number>
+void tell(const Root& root, Deed deed, Number number) {
+  try {
+    root.call(deed, number);
+  } catch (const ManagerDied&) {  // NOLINT(bugprone-empty-catch): see above
+  }
+}
+
+}  // namespace
+
 Session::Session(Handle root, End connection)
     : root_handle_(std::move(root)),
       root_(root_handle_),
@@ -29,12 +42,12 @@ Session::Session(Handle root, End connection)
 void Session::run() {
   std::thread waiter([this] { wait_for_answers(); });
   try {
-    // The other thread says so when the server is gone.
     std::vector<std::byte> message;
     IncomingCargo none;
     while (!is_over_.load()) {
       const Deadline slice = Deadline::at(Deadline::now() + slice_nanoseconds);
-      if (connection_.receive(message, none, slice) && !take(message)) break;
+      if (!connection_.receive(message, none, slice) || is_server_gone_.load()) continue;
+      if (!take(message)) break;
     }
   } catch (const EndOfStream&) {
     // The other side is gone.
@@ -78,8 +91,7 @@ void Session::begin(const CallFrame& frame) {
   slot.sequence = frame.sequence;
   try {
     make_call(frame, slot);
-  } catch (const QueueShutDown&) {
-    throw EndOfStream("the manager was shut down");
+  } catch (const QueueShutDown&) {  // NOLINT(bugprone-empty-catch): the other thread will say so
   } catch (const NotExposed& refused) {
     connection_.send(failure(frame.slot, frame.sequence, refused.to_be_sent(),
                              CallFrame::exception | CallFrame::refused),
@@ -153,7 +165,7 @@ void Session::end_call(const CallFrame& frame) {
     // unless it goes on, as a condition's wait does at its lock: then its line is aside until it is, as the
     // slot may have another call at once.
     if (give_up(slot)) return;
-    root_.call(&HostRoot::take_back, slot.line->index);
+    tell(root_, &HostRoot::take_back, slot.line->index);
     if (slot.line->line->now().state() == CallState::answered) {
       // Perhaps since then, where it was parked again in between: it is taken back once.
       settle_unread(slot);
@@ -173,7 +185,7 @@ void Session::end_call(const CallFrame& frame) {
 }
 
 void Session::settle_unread(Slot& slot) {
-  root_.call(&HostRoot::take_back, slot.line->index);
+  tell(root_, &HostRoot::take_back, slot.line->index);
   settle(*slot.line->line);
 }
 
@@ -184,7 +196,7 @@ void Session::give_back(const ObjectRef& object) {
 
 void Session::bury(std::uint32_t outsider) {
   if (const auto known = outsiders_.extract(outsider)) {
-    root_.call(&HostRoot::bury_outsider, known.mapped());
+    tell(root_, &HostRoot::bury_outsider, known.mapped());
   }
 }
 
@@ -192,6 +204,8 @@ void Session::bury(std::uint32_t outsider) {
 
 void Session::wait_for_answers() {
   const CallLine& bell = *bell_line_->line;
+  const ManagerState& state = *HostedObject::of(root_handle_.object()).manager;
+  bool is_last = false;
   try {
     while (!is_over_.load()) {
       const std::uint32_t rings = bell.bell.load();
@@ -203,10 +217,17 @@ void Session::wait_for_answers() {
       }
       for (const auto& message : messages) connection_.send(message, {});
       if (!messages.empty()) continue;
-      if (!futex_wait_slice(bell.bell, rings, Deadline::at(next_limit)) && is_gone(server_)) break;
+      if (is_last) {
+        is_server_gone_.store(true);
+        connection_.send(write_frame({.kind = FrameKind::end}), {});
+        return;
+      }
+      const bool rang = futex_wait_slice(bell.bell, rings, Deadline::at(next_limit));
+      // In this order: what it has answered is there when it is gone.
+      is_last = (!rang || state.phase.load() != ManagerState::open) && is_gone(server_);
     }
   } catch (const std::exception& error) {
-    // The other side is gone, or the server: what is the matter shows where frames are read.
+    // The other side is gone: that shows where frames are read, too.
     log_text(LogLevel::debug,
              [&] { return std::string("a manager's session ends: ") + error.what(); });
   }
@@ -291,7 +312,7 @@ std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
   } catch (const std::exception&) {
     const auto why = std::current_exception();
     // What can't be handed over stays.
-    root_.call(&HostRoot::take_back, slot.line->index);
+    tell(root_, &HostRoot::take_back, slot.line->index);
     return failure(index, slot.sequence, why);
   }
 }

@@ -26,10 +26,14 @@ namespace kin::detail {
 ///
 /// Only exposed calls are made, and only of objects that were given to the other side before. Two threads: one
 /// takes frames from the connection, the other waits for the server's answers.
+///
+/// When the server is gone, what it has answered is still sent, and then that nothing comes any more. Then the
+/// other side closes: were it this one, with frames unread, TCP would throw away what is still on its way there.
+/// If the other side does not: the gateway kills this process.
 class Session {
  public:
   Session(Handle root, End connection);
-  /// Until the other side, or the server, is gone.
+  /// Until the other side is gone; it goes when it is told that the server is.
   void run();
 
  private:
@@ -77,6 +81,7 @@ class Session {
   ExposedCalls exposed_;
   std::unique_ptr<ThreadLine> bell_line_;
   std::atomic<bool> is_over_{false};
+  std::atomic<bool> is_server_gone_{false};
 
   std::mutex mutex_;  // of what follows
   std::vector<Slot> slots_;
