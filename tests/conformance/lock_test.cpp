@@ -62,8 +62,10 @@ template <typename SomeLock>
 void expect_owners_are_told() {
   const SomeLock lock;
   CHECK_FALSE(lock.owner());
+  CHECK_FALSE(lock.held_by_this_thread());
   {
     const std::scoped_lock guard(lock);
+    CHECK(lock.held_by_this_thread());
     const auto owner = lock.owner();
     REQUIRE(owner);
     CHECK(owner->pid == ::getpid());
@@ -74,6 +76,7 @@ void expect_owners_are_told() {
             expect(lock.locked());
             expect(lock.owner()->pid == ::getppid());
             expect(lock.owner()->thread == thread);
+            expect(!lock.held_by_this_thread());
             expect(!lock.try_lock());
           }) == 0);
   }
@@ -82,6 +85,7 @@ void expect_owners_are_told() {
     Holder holder(kind, lock);
     const auto owner = lock.owner();
     REQUIRE(owner);
+    CHECK_FALSE(lock.held_by_this_thread());
     CHECK(owner->pid == holder.pid);
     CHECK(owner->thread == holder.thread);
     CHECK((owner->pid == ::getpid()) == (kind == Kind::thread));

@@ -4,6 +4,8 @@
 
 #include "arena_frame.hpp"
 
+#include "support/sweep.hpp"
+
 #include <kin/log.hpp>
 #include <kin/process.hpp>
 #include <kin/queue.hpp>
@@ -12,6 +14,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -22,6 +25,9 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 using kin::RawValue;
 using kin::Value;
@@ -202,6 +208,30 @@ TEST_SUITE("value") {
       return number.load();
     }) == 5);
     CHECK(number.load() == 6);
+  }
+
+  TEST_CASE("the child of a fork inside of with() changes nothing") {
+    const unit::ArenaFrame frame;
+    const Value<int> value(1);
+    const pid_t parent = ::getpid();
+    value.with([&](int& it) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        it = 3;
+        // Out of the lock's scope there is no way here, as for any lock.
+        std::set_terminate([] { ::_exit(7); });
+        return;
+      }
+      int status = 0;
+      CHECK(::waitpid(child, &status, 0) == child);
+      CHECK(WIFEXITED(status));
+      CHECK(WEXITSTATUS(status) == 7);
+      CHECK(value.load() == 1);
+      it = 2;
+    });
+    if (::getpid() != parent) ::_exit(8);
+    CHECK(value.load() == 2);
+    support::sweep_the_dead();  // what the child had
   }
 
   TEST_CASE("its lock holds up all that changes it, and no load") {

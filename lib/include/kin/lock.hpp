@@ -62,6 +62,8 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
   [[nodiscard]] bool locked() const { return owner().has_value(); }
   /// Who holds it, at a moment during the call.
   [[nodiscard]] std::optional<LockOwner> owner() const;
+  /// Whether this thread does; not the child of a fork while it did.
+  [[nodiscard]] bool held_by_this_thread() const;
   /// For the thread that holds it: whether its holder before was killed while it held it, so that
   /// what the lock guards may be half changed.
   [[nodiscard]] bool owner_died() const;
@@ -83,7 +85,6 @@ class KIN_EXPORT LockHandle : public HandleOf<ObjectKind::lock> {
     unsigned times = 0;
     std::source_location where;
   };
-  [[nodiscard]] bool is_held_by_this_thread() const;
   /// For a wait on a condition, by who holds it: lets go of it however often it was taken, and takes it again so.
   [[nodiscard]] Hold unlock_all() const;
   void lock_again(const Hold& hold) const;

@@ -118,7 +118,8 @@ class Value {
 
   /// Calls `f(T&)` with the lock held, and returns what it returned, by value. It changes a copy, which is
   /// the value once it has returned: if it throws, or is killed, nothing was changed. What changes the
-  /// value inside of it, but for its argument, is a std::logic_error.
+  /// value inside of it, but for its argument, is a std::logic_error; and so is it to return from it in the
+  /// child of a fork, which does not hold the lock.
   template <std::invocable<T&> F>
   auto with(F&& f) const -> std::remove_cvref_t<std::invoke_result_t<F, T&>> {
     const std::scoped_lock guard(get_lock());
@@ -179,6 +180,10 @@ class Value {
     }
   }
   void put_over(std::uint64_t before, const T& value) const {
+    if (!get_lock().held_by_this_thread()) {
+      throw std::logic_error(
+          "kin: a value's lock was let go of inside of its with(), or forked in");
+    }
     if (edition() != before) {
       throw std::logic_error("kin: a value was changed inside of its with(), by another way");
     }

@@ -328,7 +328,7 @@ void Condition::complain_not_held() {
 bool Condition::wait_until(const LockHandle& lock, Deadline deadline) const {
   ConditionObject& condition = condition_in(object());
   // Before it takes a ticket, which others would let go for nobody.
-  if (!lock.is_held_by_this_thread()) complain_not_held();
+  if (!lock.held_by_this_thread()) complain_not_held();
   Waiter& waiter = join(condition);
   // If killed behind this: nobody is told of a death, since nobody holds the lock.
   const auto hold = lock.unlock_all();

@@ -195,7 +195,7 @@ unsigned LockHandle::depth_of_this_thread() const {
   return is_holder(lock) ? lock.depth.load() : 0;
 }
 
-bool LockHandle::is_held_by_this_thread() const { return is_holder(lock_in(object())); }
+bool LockHandle::held_by_this_thread() const { return is_holder(lock_in(object())); }
 
 LockHandle::Hold LockHandle::unlock_all() const {
   LockObject& lock = lock_in(object());
