@@ -12,6 +12,7 @@
 #include <kin/error.hpp>
 #include <kin/log.hpp>
 #include <kin/queue.hpp>
+#include <kin/shared_memory_manager.hpp>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +30,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -287,6 +289,35 @@ TEST_SUITE("shared_memory") {
   }
 }
 
+TEST_SUITE("shared_memory_manager") {
+  TEST_CASE_FIXTURE(TrackedFrame, "it unlinks its blocks where no descriptor is left") {
+    kin::SharedMemoryManager blocks;
+    std::vector<std::string> names;
+    for (int i = 0; i < 3; ++i) names.push_back(blocks.shared_memory(100).name());
+    rlimit limit{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    const rlimit none{0, limit.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK_THROWS_AS(static_cast<void>(SharedMemory::open(names.front())), kin::SystemError);
+    blocks.shutdown();
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    for (const std::string& name : names) CHECK_FALSE(is_there(name));
+  }
+
+  TEST_CASE_FIXTURE(TrackedFrame,
+                    "it lets be what was unlinked before, and one that has its name") {
+    const std::string name = [] {
+      const kin::SharedMemoryManager blocks;
+      const SharedMemory block = blocks.shared_memory(100);
+      block.unlink();
+      const SharedMemory other = SharedMemory::create(block.name(), 100);
+      return other.name();
+    }();
+    CHECK(is_there(name));
+    SharedMemory::open(name).unlink();
+  }
+}
+
 TEST_SUITE("tracker") {
   TEST_CASE_FIXTURE(TrackedFrame, "what a family leaves is removed when it ends, and it is said") {
     const std::string name = own_name("two\nlines");
@@ -431,6 +462,18 @@ TEST_SUITE("tracker") {
     CHECK(family.said_to_the_end().find(own_name("left")) != std::string::npos);
     CHECK_FALSE(is_there(own_name("left")));
     CHECK(unit::eventually([&] { return ::kill(tracker, 0) == -1; }));
+  }
+
+  TEST_CASE_FIXTURE(TrackedFrame,
+                    "who makes blocks that others unlink does not remember them all") {
+    const SharedMemory kept = SharedMemory::create(1);
+    for (int i = 0; i < 1000; ++i) {
+      const std::string path = "/" + SharedMemory::create(1).name();
+      REQUIRE(::shm_unlink(path.c_str()) == 0);
+    }
+    CHECK(kin::detail::blocks_made_here() >= 1);
+    CHECK(kin::detail::blocks_made_here() <= 64);
+    kept.unlink();
   }
 
   TEST_CASE_FIXTURE(TrackedFrame, "if the tracker is killed there is another") {

@@ -87,6 +87,7 @@ class KIN_EXPORT SharedMemory {
   };
 
   friend class ShareableList;
+  friend class SharedMemoryManager;
   explicit SharedMemory(std::shared_ptr<detail::NamedBlock> block) noexcept;
   [[nodiscard]] detail::NamedBlock& block() const;
   [[nodiscard]] Address address() const;

@@ -104,13 +104,12 @@ bool NamedBlock::take_name(std::string name, const UniqueFd& fd) {
   const std::string from = "/proc/self/fd/" + std::to_string(fd.get());
   const std::string to = path_of(name);
   name_ = std::move(name);
-  track(name_, file_);
-  // If killed here: there is no such name, or it is another block's, which the tracker lets be.
-  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
-  const int why = errno;
-  untrack(name_, file_);
-  if (why == EEXIST) return false;
-  throw SystemError("linkat " + to, why);
+  return track(name_, file_, [&] {
+    if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+    const int why = errno;
+    if (why != EEXIST) throw SystemError("linkat " + to, why);
+    return false;
+  });
 }
 
 std::span<std::byte> NamedBlock::bytes() const {
@@ -123,15 +122,15 @@ void NamedBlock::close() noexcept {
   if (std::byte* const begin = begin_.exchange(nullptr)) ::munmap(begin, size_);
 }
 
-void NamedBlock::unlink() const {
-  const std::string path = path_of(name_);
+void NamedBlock::unlink(const std::string& name, FileId file) {
+  const std::string path = path_of(name);
   struct stat about {};
   if (::lstat(path.c_str(), &about) != 0) throw SystemError("unlink " + path, errno);
   // Somebody else's by now, who made one of that name anew.
-  if (!(FileId{about.st_dev, about.st_ino} == file_)) throw SystemError("unlink " + path, ENOENT);
+  if (!(FileId{about.st_dev, about.st_ino} == file)) throw SystemError("unlink " + path, ENOENT);
   if (::unlink(path.c_str()) != 0) throw SystemError("unlink " + path, errno);
   // If killed here: the tracker finds no such name.
-  untrack(name_, file_);
+  untrack(name, file);
 }
 
 std::string random_name() {

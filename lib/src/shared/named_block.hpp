@@ -46,8 +46,9 @@ class NamedBlock {
   [[nodiscard]] std::span<std::byte> bytes() const;
 
   void close() noexcept;
+  void unlink() const { unlink(name_, file_); }
   /// Throws SystemError, with ENOENT where the name is gone, or another block's by now.
-  void unlink() const;
+  static void unlink(const std::string& name, FileId file);
 
  private:
   bool take_name(std::string name, const UniqueFd& fd);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // What was made is in a queue, as that outlives whoever put it there: blocks of a child that was killed are
-// unlinked, too. Runs in any process and thread; the end in the maker's process only.
+// unlinked, too. It has their names, and not the blocks: who unlinks one does not need a descriptor for it. Runs in
+// any process and thread; the end in the maker's process only.
 
 #include <kin/shared_memory_manager.hpp>
 
 #include "memory/process_table.hpp"
+#include "shared/named_block.hpp"
 
 #include "base/log_text.hpp"
 
@@ -19,17 +21,6 @@
 #include <utility>
 
 namespace kin {
-namespace {
-
-void unlink_if_there(const SharedMemory& block) {
-  try {
-    block.unlink();
-  } catch (const SystemError& error) {
-    if (error.code().value() != ENOENT) throw;
-  }
-}
-
-}  // namespace
 
 /// The blocks, as the family knows them.
 class SharedMemoryManager::Made {
@@ -40,42 +31,35 @@ class SharedMemoryManager::Made {
   void add(const SharedMemory& block) const {
     // If killed here: the tracker knows of the block.
     try {
-      blocks_.put(block);
+      blocks_.put(block.address());
     } catch (const QueueShutDown& over) {
-      unlink_if_there(block);
+      unlink(block.address());
       throw std::logic_error("kin: a SharedMemoryManager that was shut down");
     } catch (...) {
-      unlink_if_there(block);
+      unlink(block.address());
       throw;
     }
   }
   void unlink_all() const {
     blocks_.shutdown();
-    while (unlink_one()) {
-    }
+    // If killed behind get(): as above.
+    for (const SharedMemory::Address& block : blocks_) unlink(block);
   }
 
  private:
-  [[nodiscard]] bool unlink_one() const {
+  static void unlink(const SharedMemory::Address& block) {
     try {
-      // If killed behind it: as above.
-      const SharedMemory block = blocks_.get();
-      unlink_if_there(block);
-    } catch (const QueueShutDown& empty) {
-      return false;
+      detail::NamedBlock::unlink(block.name, {block.device, block.inode});
     } catch (const SystemError& error) {
-      // It was unlinked before.
-      if (error.code().value() != ENOENT) {
-        detail::log_text(LogLevel::error, [&] {
-          return std::string("shared memory could not be unlinked: ") + error.what();
-        });
-      }
+      if (error.code().value() == ENOENT) return;  // it was before
+      detail::log_text(LogLevel::error, [&] {
+        return std::string("shared memory could not be unlinked: ") + error.what();
+      });
     }
-    return true;
   }
 
   detail::Stamp maker_ = detail::this_process();
-  Queue<SharedMemory> blocks_;
+  Queue<SharedMemory::Address> blocks_;
 };
 
 SharedMemoryManager::SharedMemoryManager() : made_(std::make_unique<Made>()) {}

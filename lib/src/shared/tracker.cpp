@@ -23,9 +23,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -47,6 +50,7 @@ class Tracker {
 
   Said track(const TrackerNote& note) {
     forget_what_the_parent_made();
+    forget_what_others_unlinked();
     made_.push_back(note);
     try {
       return tell_of_new();
@@ -63,6 +67,8 @@ class Tracker {
     });
     static_cast<void>(tell(note));
   }
+
+  [[nodiscard]] std::size_t blocks() const noexcept { return made_.size(); }
 
   void leave() {
     is_apart_ = true;
@@ -151,11 +157,28 @@ class Tracker {
     if (std::exchange(depth_, fork_depth) != fork_depth) made_.clear();
   }
 
+  // Else it would know all that were ever made. Whatever it knows has its name, or has lost it: see track().
+  void forget_what_others_unlinked() {
+    if (made_.size() < looks_again_at_) return;
+    std::erase_if(made_, [](const TrackerNote& one) { return !is_there(one); });
+    looks_again_at_ = std::max(first_look, 2 * made_.size());
+  }
+
+  static bool is_there(const TrackerNote& note) {
+    struct stat about {};
+    const std::string path = std::string(shared_memory_folder) + note.name;
+    if (::lstat(path.c_str(), &about) != 0) return errno != ENOENT;
+    return FileId{about.st_dev, about.st_ino} == note.file;
+  }
+
+  static constexpr std::size_t first_look = 64;
+
   bool is_apart_ = false;
   std::uint64_t id_ = 0;  // what was found by it
   UniqueFd socket_;
   FileId socket_file_;
   std::vector<TrackerNote> made_;
+  std::size_t looks_again_at_ = first_look;
   int depth_ = 0;  // of the process that made them
 };
 
@@ -174,18 +197,35 @@ TrackerNote note_of(TrackerNote::Kind kind, std::string_view name, FileId file) 
 
 }  // namespace
 
-void track(std::string_view name, FileId file) {
+bool track(std::string_view name, FileId file, FunctionRef<bool()> make_name) {
   const TrackerNote note = note_of(TrackerNote::Kind::track, name, file);
-  const auto said = tracker().with([&](Tracker& one) { return one.track(note); });
+  auto said = Tracker::Said::yes;
+  bool is_made = false;
+  tracker().with([&](Tracker& one) {
+    said = one.track(note);
+    // If killed here: the tracker finds no such name, or another file's, which it lets be.
+    try {
+      is_made = make_name();
+    } catch (...) {
+      one.untrack(note);
+      throw;
+    }
+    if (!is_made) one.untrack(note);
+  });
   if (said == Tracker::Said::to_a_new_one) {
     log(LogLevel::warning,
         "the process that removes left shared memory was killed; another one does it now");
   }
+  return is_made;
 }
 
 void untrack(std::string_view name, FileId file) noexcept {
   const TrackerNote note = note_of(TrackerNote::Kind::untrack, name, file);
   tracker().with([&](Tracker& one) { one.untrack(note); });
+}
+
+std::size_t blocks_made_here() {
+  return tracker().with([](const Tracker& one) { return one.blocks(); });
 }
 
 void leave_tracker() noexcept {
