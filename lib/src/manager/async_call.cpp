@@ -31,9 +31,35 @@ namespace {
 
 // ---- the lines of this process that are no thread's
 
+using Lines = std::list<std::unique_ptr<ThreadLine>>;
+
+/// One that is in no list. It goes into one without memory, as a Future's destructor has to.
+class LooseLine {
+ public:
+  LooseLine() = default;
+  explicit LooseLine(std::unique_ptr<ThreadLine> line) { one_.push_back(std::move(line)); }
+  LooseLine(Lines& from, Lines::const_iterator at) { one_.splice(one_.end(), from, at); }
+  LooseLine(LooseLine&&) noexcept = default;
+  LooseLine& operator=(LooseLine&&) noexcept = default;
+  LooseLine(const LooseLine&) = delete;
+  LooseLine& operator=(const LooseLine&) = delete;
+  ~LooseLine() = default;
+
+  explicit operator bool() const noexcept { return !one_.empty(); }
+  ThreadLine& operator*() const noexcept { return *one_.front(); }
+  ThreadLine* operator->() const noexcept { return one_.front().get(); }
+  void put_into(Lines& lines) noexcept { lines.splice(lines.end(), one_); }
+  void reset() noexcept { one_.clear(); }
+  /// In a child: it is the parent's.
+  void abandon() noexcept { static_cast<void>(one_.front().release()); }
+
+ private:
+  Lines one_;
+};
+
 struct AsyncLines {
-  std::vector<std::unique_ptr<ThreadLine>> free;
-  std::vector<std::unique_ptr<ThreadLine>> aside;  // with calls that no Future names any more
+  Lines free;
+  Lines aside;  // with calls that no Future names any more
   int depth = 0;
 };
 
@@ -43,41 +69,35 @@ Guarded<AsyncLines>& async_lines() {
 }
 [[maybe_unused]] const bool async_lines_are_made = made_at_load(async_lines);
 
-using LinePtr = std::unique_ptr<ThreadLine>;
-
-void keep_free(LinePtr line) {
-  async_lines().with([&](AsyncLines& all) { all.free.push_back(std::move(line)); });
+void keep_free(LooseLine line) noexcept {
+  async_lines().with([&](AsyncLines& all) { line.put_into(all.free); });
 }
 
 // They keep what their servers shared with us.
 void drop_lines(FunctionRef<bool(Stamp server)> is_over) {
-  std::vector<LinePtr> dropped;  // without the lock
+  Lines dropped;  // without the lock
   async_lines().with([&](AsyncLines& all) {
-    for (std::vector<LinePtr>* const lines : {&all.free, &all.aside}) {
-      const auto rest = std::ranges::stable_partition(
-          *lines, [&](const LinePtr& one) { return !is_over(one->server); });
-      dropped.insert(dropped.end(), std::move_iterator(rest.begin()),
-                     std::move_iterator(rest.end()));
-      lines->erase(rest.begin(), rest.end());
+    for (Lines* const lines : {&all.free, &all.aside}) {
+      for (auto at = lines->begin(); at != lines->end();) {
+        const auto one = at++;
+        if (is_over((*one)->server)) dropped.splice(dropped.end(), *lines, one);
+      }
     }
   });
 }
 
-LinePtr take_async_line(const HostedObject& hosted) {
-  LinePtr found;
-  std::vector<LinePtr> of_others;  // let go of without the lock
+LooseLine take_async_line(const HostedObject& hosted) {
+  LooseLine found;
+  Lines of_others;  // let go of without the lock
   async_lines().with([&](AsyncLines& all) {
     if (std::exchange(all.depth, fork_depth) != fork_depth) {
-      of_others.swap(all.free);
-      for (LinePtr& line : all.aside) of_others.push_back(std::move(line));
-      all.aside.clear();
+      of_others.splice(of_others.end(), all.free);
+      of_others.splice(of_others.end(), all.aside);
     }
-    const auto take = [&](std::vector<LinePtr>& lines, auto fits) {
+    const auto take = [&](Lines& lines, auto fits) {
       const auto at = std::ranges::find_if(
-          lines, [&](const LinePtr& one) { return one->server == hosted.server && fits(*one); });
-      if (found || at == lines.end()) return;
-      found = std::move(*at);
-      lines.erase(at);
+          lines, [&](const auto& one) { return one->server == hosted.server && fits(*one); });
+      if (!found && at != lines.end()) found = LooseLine(lines, at);
     };
     take(all.aside,
          [](const ThreadLine& one) { return one.line->now().state() == CallState::answered; });
@@ -85,7 +105,7 @@ LinePtr take_async_line(const HostedObject& hosted) {
   });
   if (!found) {
     drop_lines([&](Stamp server) { return server != hosted.server && is_gone(server); });
-    return make_line(hosted);
+    return LooseLine(make_line(hosted));
   }
   settle(*found->line);
   return found;
@@ -100,7 +120,7 @@ void forget_async_lines(Stamp server) noexcept {
 /// A call with a line to itself.
 class AsyncCall final : public Task {
  public:
-  AsyncCall(Handle hosted, const std::type_info& function, LinePtr line)
+  AsyncCall(Handle hosted, const std::type_info& function, LooseLine line)
       : hosted_(std::move(hosted)), function_(&function), line_(std::move(line)) {}
 
   [[nodiscard]] Stage stage() const override {
@@ -213,7 +233,7 @@ class AsyncCall final : public Task {
   void forget_notice() noexcept override {}
   void dispose() noexcept override {
     if (depth_ != fork_depth) {
-      static_cast<void>(line_.release());  // the parent's
+      line_.abandon();
     } else if (is_dead_.load()) {
       line_.reset();
     } else if (is_over(stage())) {
@@ -221,14 +241,14 @@ class AsyncCall final : public Task {
       keep_free(std::move(line_));
     } else {
       send_along(*line_, hosted_);
-      async_lines().with([&](AsyncLines& all) { all.aside.push_back(std::move(line_)); });
+      async_lines().with([&](AsyncLines& all) { line_.put_into(all.aside); });
     }
     delete this;
   }
 
   Handle hosted_;  // stays until the call is over
   const std::type_info* function_;
-  LinePtr line_;
+  LooseLine line_;
   std::atomic<bool> is_dead_{false};
   int depth_ = fork_depth;
 };
@@ -238,8 +258,7 @@ class AsyncCall final : public Task {
 namespace {
 
 struct Watched {
-  Stamp server = 0;
-  std::uint32_t bell_line = 0;
+  LooseLine bell_line;
   std::list<TaskRef> calls;
 };
 struct Watches {
@@ -254,27 +273,30 @@ Guarded<Watches>& watches() {
 [[maybe_unused]] const bool watches_are_made = made_at_load(watches);
 
 // The thread, for one manager. It allocates nothing: there is nobody whom it could tell that it can't.
-void watch(Watched* own, LinePtr bell_line) {
-  const CallLine& line = *bell_line->line;
-  while (true) {
+void watch(Watched& own) {
+  const Stamp server = own.bell_line->server;
+  const CallLine& line = *own.bell_line->line;
+  const ManagerState& manager = own.bell_line->link->state();
+  LooseLine bell_line;
+  while (!bell_line) {
     const std::uint32_t rings = line.bell.load();
     std::list<TaskRef> over;
-    bool has_left = false;
     watches().with([&](Watches& watches) {
       // Each is looked at once: it may end at any time.
-      for (auto at = own->calls.begin(); at != own->calls.end();) {
+      for (auto at = own.calls.begin(); at != own.calls.end();) {
         const auto call = at++;
-        if (Task::is_over((*call)->stage())) over.splice(over.end(), own->calls, call);
+        if (Task::is_over((*call)->stage())) over.splice(over.end(), own.calls, call);
       }
-      has_left = over.empty() && own->calls.empty();
-      if (has_left) std::erase_if(watches.all, [&](const auto& one) { return one.get() == own; });
+      if (!over.empty() || !own.calls.empty()) return;
+      bell_line = std::move(own.bell_line);
+      std::erase_if(watches.all, [&](const auto& one) { return one.get() == &own; });
     });
     for (const TaskRef& call : over) static_cast<AsyncCall&>(*call).call_observers();
-    if (has_left) break;
-    if (!over.empty() || futex_wait_slice(line.bell, rings, Deadline::never())) continue;
-    if (!is_gone(bell_line->server)) continue;
+    if (bell_line || !over.empty()) continue;
+    const bool rang = futex_wait_slice(line.bell, rings, Deadline::never());
+    if ((rang && manager.phase.load() == ManagerState::open) || !is_gone(server)) continue;
     watches().with([&](Watches&) {
-      for (const TaskRef& call : own->calls) static_cast<AsyncCall&>(*call).note_death();
+      for (const TaskRef& call : own.calls) static_cast<AsyncCall&>(*call).note_death();
     });
   }
   keep_free(std::move(bell_line));
@@ -284,32 +306,31 @@ void watch(Watched* own, LinePtr bell_line) {
 
 bool AsyncCall::want_notice() {
   check_process();
-  LinePtr spare = take_async_line(hosted());  // without the other lock
+  LooseLine spare = take_async_line(hosted());  // without the other lock
   watches().with([&](Watches& watches) {
     if (std::exchange(watches.depth, fork_depth) != fork_depth) {
       for (auto& one : watches.all) static_cast<void>(one.release());  // the parent's
       watches.all.clear();
     }
     const auto at = std::ranges::find_if(
-        watches.all, [&](const auto& one) { return one->server == line_->server; });
+        watches.all, [&](const auto& one) { return one->bell_line->server == line_->server; });
     Watched* own = at == watches.all.end() ? nullptr : at->get();
     if (own == nullptr) {
       auto made = std::make_unique<Watched>();
-      made->server = line_->server;
-      made->bell_line = spare->index;
       own = made.get();
       // With the lock: whoever finds it in the list has a thread to look after what is added.
       watches.all.push_back(std::move(made));
+      own->bell_line = std::move(spare);
       try {
-        start_own_thread([own, line = spare.get()] { watch(own, LinePtr(line)); }).detach();
+        start_own_thread([own] { watch(*own); }).detach();
       } catch (...) {
+        spare = std::move(own->bell_line);
         watches.all.pop_back();
         throw;
       }
-      static_cast<void>(spare.release());  // the thread's
     }
     own->calls.emplace_back(*this);
-    rings_at(own->bell_line);
+    rings_at(own->bell_line->index);
   });
   if (spare) keep_free(std::move(spare));
   CallLine& line = *line_->line;
@@ -330,7 +351,7 @@ TaskRef start_call(const Handle& hosted, HostedCode code, std::span<std::byte> m
   if (Server::serves(object)) {
     throw std::logic_error("kin: inside of the manager's server calls are not asynchronous");
   }
-  LinePtr line = take_async_line(object);
+  LooseLine line = take_async_line(object);
   try {
     send_request(*line, object, code, message, cargo, RequestHead::may_be_withdrawn);
   } catch (const QueueShutDown&) {

@@ -12,13 +12,19 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
 namespace kin::detail {
 
-Server::Server(ManagerState& state) : state_(state), stamp_(this_process()) {
+Server::Server(ManagerState& state)
+    : state_(state),
+      stamp_(this_process()),
+      books_(static_cast<Book*>(std::calloc(ManagerState::most_lines, sizeof(Book)))) {
+  if (!books_) throw std::bad_alloc();
   enter();
   // The first is the root; its handle is the maker's to make.
   auto& root = entries_.emplace_back(std::make_unique<Entry>());
@@ -124,11 +130,6 @@ Server::Entry* Server::find(std::uint32_t index, std::uint32_t generation) noexc
   if (index >= entries_.size()) return nullptr;
   Entry& entry = *entries_[index];
   return entry.object && entry.generation == generation ? &entry : nullptr;
-}
-
-Server::Book& Server::book_of(std::uint32_t line) {
-  if (line >= books_.size()) books_.resize(std::max<std::size_t>(line + 1, 2 * books_.size()));
-  return books_[line];
 }
 
 void Server::check_code(const void* code, const std::type_info& function) {

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <list>
 #include <map>
@@ -103,6 +104,10 @@ class Server {
     std::uint32_t generation = 0;
   };
 
+  struct Deallocation {
+    void operator()(void* memory) const noexcept { std::free(memory); }
+  };
+
   void enter() noexcept;
   static void leave() noexcept;
   /// `why_not_whole`: why its arguments, or what came with them, could not be had.
@@ -111,7 +116,7 @@ class Server {
   [[nodiscard]] Entry* find(std::uint32_t index, std::uint32_t generation) noexcept;
   /// Throws std::logic_error for what it does not hold.
   [[nodiscard]] Entry& entry_of(const HostedObject& hosted);
-  [[nodiscard]] Book& book_of(std::uint32_t line);
+  [[nodiscard]] Book& book_of(std::uint32_t line) noexcept { return books_[line]; }
   void retry(Entry& entry);
   [[nodiscard]] bool retry_once(Entry& entry);
   void forget_parked(Entry& entry, FunctionRef<bool(const Parked&)> is_over);
@@ -132,7 +137,8 @@ class Server {
   std::array<const void*, 256> known_code_{};
   std::vector<std::unique_ptr<Entry>> entries_;
   std::vector<std::uint32_t> free_entries_;
-  std::vector<Book> books_;
+  // For all lines that there may be: the kernel gives pages as they are used. Zero is what a Book begins with.
+  std::unique_ptr<Book[], Deallocation> books_;
   std::unordered_set<Stamp> clients_;
   Stamp last_client_ = 0;
   std::map<std::uint64_t, Stamp> outsiders_;  // and whose session calls for each
