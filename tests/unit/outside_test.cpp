@@ -12,7 +12,9 @@
 #include "frame.hpp"
 
 #include "manager/manager_state.hpp"
+#include "memory/process_table.hpp"
 #include "outside/call_frame.hpp"
+#include "support/bystander.hpp"
 #include "support/object_of.hpp"
 #include "support/outside_account.hpp"
 #include "support/sanitizer.hpp"
@@ -33,6 +35,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -137,7 +140,10 @@ pid_t only_session(const Proxy& proxy) {
 /// A process that does not run for a while.
 class Stopped {
  public:
-  explicit Stopped(pid_t pid) : pid_(pid) { CHECK(::kill(pid_, SIGSTOP) == 0); }
+  explicit Stopped(pid_t pid) : pid_(pid) {
+    CHECK(::kill(pid_, SIGSTOP) == 0);
+    CHECK(unit::eventually([&] { return crash::process_state(pid_) == 'T'; }));
+  }
   Stopped(const Stopped&) = delete;
   Stopped& operator=(const Stopped&) = delete;
   ~Stopped() { go_on(); }
@@ -349,9 +355,10 @@ TEST_SUITE("outside") {
     const Frame frame;
     for (const bool is_killed : {false, true}) {
       CAPTURE(is_killed);
-      kin::Manager manager(open_to_all());
+      kin::Manager manager({.address = "127.0.0.1:0", .authkey = outside::key});
       const auto jobs = manager.queue<std::string>();
       manager.publish("jobs", jobs);
+      const auto server = kin::detail::HostedObject::of(crash::object_of(jobs)).server;
       Outsider outsider(manager.address(), "take the last");
       CHECK(outsider.line() != "");
       CHECK(eventually([&] { return manager.statistics().parked == 1; }));
@@ -363,7 +370,7 @@ TEST_SUITE("outside") {
         session.go_on();
       } else {
         std::thread later([&] {
-          std::this_thread::sleep_for(50ms);
+          eventually([&] { return kin::detail::is_gone(server); });
           session.go_on();
         });
         manager.shutdown();
@@ -384,7 +391,11 @@ TEST_SUITE("outside") {
     CHECK(eventually([&] { return manager.statistics().parked == 1; }));
     const pid_t session = only_session(jobs);
     const Stopped relay(relay_pid);
+    jobs.put(std::string(std::size_t{8} << 20, 'x'));  // more than sockets hold
+    CHECK(manager.statistics().parked == 0);
+    const auto begin = std::chrono::steady_clock::now();
     manager.shutdown();
+    CHECK(std::chrono::steady_clock::now() - begin >= 900ms);
     CHECK(::kill(session, 0) == -1);
   }
 

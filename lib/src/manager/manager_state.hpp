@@ -38,6 +38,7 @@ struct ManagerState : Object {
     open,
     failed,  // the server: its initializer threw; see `why_failed`
     lost,    // a relay: the connection to the server; see `why_failed`
+    died,    // the gateway: the server was killed
     ended    // the maker, or the server: no more calls
   };
   static constexpr std::size_t most_blocks = 512;

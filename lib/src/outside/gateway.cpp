@@ -48,9 +48,12 @@ std::vector<End> ends_of(const Connection<std::string>& connection) {
   return noted.take();
 }
 
-void end_sessions(const ManagerState& manager, std::list<Process>& sessions) {
+// The server is gone.
+void end_sessions(ManagerState& manager, std::list<Process>& sessions) {
   const Deadline deadline = Deadline::after(patience_with_sessions);
-  // Those who wait for answers look now whether the server is gone, and not only at the next slice.
+  std::uint32_t open = ManagerState::open;
+  manager.phase.compare_exchange_strong(open, ManagerState::died);
+  // Whoever waits for answers looks now, and not only at the next slice.
   for (std::uint32_t index = 0; index < manager.lines.load(); ++index) {
     CallLine& line = manager.line(index);
     line.bell.fetch_add(1);
@@ -58,10 +61,10 @@ void end_sessions(const ManagerState& manager, std::list<Process>& sessions) {
   }
   for (Process& session : sessions) {
     const std::chrono::nanoseconds left(deadline.nanoseconds() - Deadline::now());
-    if (session.join_for(std::max(left, std::chrono::nanoseconds(0)))) continue;
-    session.kill();
-    session.join();
+    session.join_for(std::max(left, std::chrono::nanoseconds(0)));
   }
+  for (Process& session : sessions) session.kill();
+  for (Process& session : sessions) session.join();
 }
 
 void wait_for_either(int one, int other) {
@@ -179,6 +182,7 @@ void Gateway::live(const ManagerMemory& inherited, const ListenerOptions& option
                [&] { return name_ + " let a client from outside not in: " + error.what(); });
     }
   }
+  acceptor.reset();  // nobody waits to be let in, and another may listen there
   end_sessions(memory.state(), sessions);
 }
 

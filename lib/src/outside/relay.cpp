@@ -276,7 +276,10 @@ void Relay::read_answers() {
     IncomingCargo none;
     while (connection_.receive(message, none, Deadline::never())) {
       const CallFrame frame = read_frame(message);
-      if (frame.kind == FrameKind::end) break;
+      if (frame.kind == FrameKind::end) {
+        why = "the manager has ended";
+        break;
+      }
       if (frame.kind == FrameKind::answer) take_answer(frame);
     }
   } catch (const EndOfStream&) {

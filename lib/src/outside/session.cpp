@@ -19,19 +19,6 @@
 #include <thread>
 
 namespace kin::detail {
-namespace {
-
-// What is to become of something that the server has: with the server all of it is gone.
-template <typename Deed, typename Number>
-void tell(const Root& root, Deed deed, Number number) {
-  try {
-    root.call(deed, number);
-  } catch (const ManagerDied&) {  // NOLINT(bugprone-empty-catch): see above
-  }
-}
-
-}  // namespace
-
 Session::Session(Handle root, End connection)
     : root_handle_(std::move(root)),
       root_(root_handle_),
@@ -151,9 +138,14 @@ const Handle& Session::lent(const ObjectRef& object) const {
 std::uint64_t Session::outsider_for(std::uint32_t number) {
   const auto found = outsiders_.find(number);
   if (found != outsiders_.end()) return found->second;
-  const std::uint64_t outsider = root_.call(&HostRoot::add_outsider, this_process());
-  outsiders_.emplace(number, outsider);
-  return outsider;
+  try {
+    const std::uint64_t outsider = root_.call(&HostRoot::add_outsider, this_process());
+    outsiders_.emplace(number, outsider);
+    return outsider;
+  } catch (const ManagerDied&) {
+    is_server_gone_.store(true);
+    throw;
+  }
 }
 
 void Session::end_call(const CallFrame& frame) {
@@ -165,7 +157,7 @@ void Session::end_call(const CallFrame& frame) {
     // unless it goes on, as a condition's wait does at its lock: then its line is aside until it is, as the
     // slot may have another call at once.
     if (give_up(slot)) return;
-    tell(root_, &HostRoot::take_back, slot.line->index);
+    tell(&HostRoot::take_back, slot.line->index);
     if (slot.line->line->now().state() == CallState::answered) {
       // Perhaps since then, where it was parked again in between: it is taken back once.
       settle_unread(slot);
@@ -184,8 +176,20 @@ void Session::end_call(const CallFrame& frame) {
   }
 }
 
+// What is to become of something that the server has. With the server it is gone; and each call that is made
+// then takes a slice to find that out.
+template <typename Deed, typename Number>
+void Session::tell(Deed deed, Number number) {
+  if (is_server_gone_.load()) return;
+  try {
+    root_.call(deed, number);
+  } catch (const ManagerDied&) {
+    is_server_gone_.store(true);
+  }
+}
+
 void Session::settle_unread(Slot& slot) {
-  tell(root_, &HostRoot::take_back, slot.line->index);
+  tell(&HostRoot::take_back, slot.line->index);
   settle(*slot.line->line);
 }
 
@@ -196,7 +200,7 @@ void Session::give_back(const ObjectRef& object) {
 
 void Session::bury(std::uint32_t outsider) {
   if (const auto known = outsiders_.extract(outsider)) {
-    tell(root_, &HostRoot::bury_outsider, known.mapped());
+    tell(&HostRoot::bury_outsider, known.mapped());
   }
 }
 
@@ -205,6 +209,7 @@ void Session::bury(std::uint32_t outsider) {
 void Session::wait_for_answers() {
   const CallLine& bell = *bell_line_->line;
   const ManagerState& state = *HostedObject::of(root_handle_.object()).manager;
+  std::int64_t next_look = 0;  // so that it comes though one call follows the other
   bool is_last = false;
   try {
     while (!is_over_.load()) {
@@ -223,8 +228,11 @@ void Session::wait_for_answers() {
         return;
       }
       const bool rang = futex_wait_slice(bell.bell, rings, Deadline::at(next_limit));
-      // In this order: what it has answered is there when it is gone.
-      is_last = (!rang || state.phase.load() != ManagerState::open) && is_gone(server_);
+      const std::int64_t now = Deadline::now();
+      if (rang && now < next_look && state.phase.load() == ManagerState::open) continue;
+      next_look = now + slice_nanoseconds;
+      // What it has answered is there when it is gone: it is looked for once more.
+      is_last = is_gone(server_);
     }
   } catch (const std::exception& error) {
     // The other side is gone: that shows where frames are read, too.
@@ -312,7 +320,7 @@ std::vector<std::byte> Session::read_answer(std::uint32_t index, Slot& slot) {
   } catch (const std::exception&) {
     const auto why = std::current_exception();
     // What can't be handed over stays.
-    tell(root_, &HostRoot::take_back, slot.line->index);
+    tell(&HostRoot::take_back, slot.line->index);
     return failure(index, slot.sequence, why);
   }
 }

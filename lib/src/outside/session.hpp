@@ -62,6 +62,8 @@ class Session {
   [[nodiscard]] std::uint64_t outsider_for(std::uint32_t number);
   void end_call(const CallFrame& frame);
   void settle_unread(Slot& slot);
+  template <typename Deed, typename Number>
+  void tell(Deed deed, Number number);
   void give_back(const ObjectRef& object);
   void bury(std::uint32_t outsider);
 
@@ -81,7 +83,7 @@ class Session {
   ExposedCalls exposed_;
   std::unique_ptr<ThreadLine> bell_line_;
   std::atomic<bool> is_over_{false};
-  std::atomic<bool> is_server_gone_{false};
+  std::atomic<bool> is_server_gone_{false};  // either thread has seen that
 
   std::mutex mutex_;  // of what follows
   std::vector<Slot> slots_;
