@@ -4,7 +4,7 @@
 
 #include "channel/writer.hpp"
 
-#include "base/prefetch.hpp"
+#include "base/cache_lines.hpp"
 #include "deadlock/waiting.hpp"
 #include "waiting/soft_limit.hpp"
 
@@ -42,12 +42,14 @@ std::uint32_t room_for(const ByteChannel& channel, const Segment& segment, Curso
 
 // Where the ring goes on, the lines are still those of the reader's processor. To write to one waits for it, at the
 // latest in the unlock, and so each put would for its own. Several are asked for at once instead, a while before; by
-// threads that put again and again, for the others it would be too early. `./tests/run bench`: queue_rate.
+// threads that put again and again, for the others it would be too early. Not where it does not help: there readers do
+// their part (hand_out() in reader.cpp). `./tests/run bench`: queue_rate.
 void prefetch_ahead(Segment& segment, std::uint32_t from, std::uint32_t to) {
   constexpr unsigned again_and_again = 8;
   constexpr std::uint32_t line = 64 / Cursor::unit;
   constexpr std::uint32_t block = 8 * line;
-  if (from / block == to / block || puts_in_a_row < again_and_again) return;
+  if (reading_slows_the_writer || puts_in_a_row < again_and_again) return;
+  if (from / block == to / block) return;
   const std::uint32_t next = (to / block + 1) * block;
   for (std::uint32_t at = next; at != next + block; at += line) prefetch_to_write(segment.unit(at));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include "base/prefetch.hpp"
+#include "base/cache_lines.hpp"
 #include "channel/cargo.hpp"
 #include "memory/arena.hpp"
 #include "memory/heap.hpp"
