@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <thread>
@@ -78,6 +79,16 @@ void take_first(const kin::Queue<int>& queue, int first) {
   require(queue.try_get() == first, "a message can't be taken beside a stopped process");
 }
 
+/// How many bytes lie between the tail and the ring's end.
+template <typename T>
+std::size_t rest_of_ring(const kin::Queue<T>& queue) {
+  const kin::detail::ByteChannel& channel = crash::channel_of(queue);
+  const kin::detail::Segment& ring = *channel.tail_segment.load();
+  const kin::detail::Cursor tail(channel.tail.load());
+  return std::size_t{ring.units() - ((tail.position() - ring.base) & ring.mask)} *
+         kin::detail::Cursor::unit;
+}
+
 /// Whether the traced process's message, the first that was ever put, is in the queue or was taken.
 std::string by_puts(std::uint32_t puts) { return puts == 0 ? never_put : put_whole; }
 
@@ -89,6 +100,40 @@ TEST_SUITE("queue put") {
   TEST_CASE("a string is put") {
     prove_put<std::string>("put of a string",
                            {"before", "a message that does not fit into the string", "after"});
+  }
+
+  TEST_CASE("a string is put where the ring begins again") {
+    // The message and the one behind it are too long for what is left of the ring: a pad goes before whichever is put
+    // first. Right behind the ring lies another queue's.
+    const std::string kept = "of another queue";
+    const std::string longer(100, 'l');
+    Put<std::string> put{"before", "a message that does not fit into the rest", longer};
+    std::optional<kin::Queue<std::string>> neighbour;
+    const crash::Balance balance;
+    crash::prove({
+        .name = "put of a string behind a pad",
+        .prepare =
+            [&] {
+              put.prepare();
+              neighbour.emplace();
+              neighbour->put(kept);
+              while (rest_of_ring(*put.queue) > put.item.size()) {
+                put.queue->put(put.before);
+                require(put.queue->get() == put.before, "the queue does not work");
+              }
+            },
+        .operation = [&] { put.queue->put(put.item); },
+        .check =
+            [&](const Moment& moment) {
+              const std::string outcome = put.outcome(moment);
+              require(neighbour->get() == kept, "a message was written past its ring");
+              return outcome;
+            },
+        .expected = {never_put, put_whole},
+    });
+    put.queue.reset();
+    neighbour.reset();
+    CHECK_NOTHROW(balance.require_unchanged());
   }
 
   TEST_CASE("another puts at the same time") {

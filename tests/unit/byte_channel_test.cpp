@@ -101,6 +101,7 @@ class Pipe {
       one->store(word);
     }
     fresh.head_segment->base = position;
+    fresh.room_ends = position;
     fresh.ledger.finished.store(count);
   }
 

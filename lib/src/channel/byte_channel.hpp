@@ -38,11 +38,13 @@ struct ByteChannel : Object {
 
   // The writers' line.
   alignas(64) RobustLock tail_lock;
-  std::atomic<std::uint64_t> head_seen;  // a head of the past: room that is surely there
   std::atomic<Segment*> tail_segment;
   // A copy of the tail, for writers: a reader that looks at the tail may get its line as its own, so that
   // even to read what one has just written would wait for it to come back. See commit_tail().
   std::atomic<std::uint64_t> own_tail;
+  // Up to this position records fit one behind another from the tail on, in `tail_segment`; not behind the tail where
+  // that is not known. True wherever a writer dies: put back to the tail before another segment follows.
+  std::uint32_t room_ends;
 
   // The readers' line.
   alignas(64) RobustLock head_lock;
@@ -60,6 +62,7 @@ struct ByteChannel : Object {
   alignas(64) Owned<Segment> linking;       // a segment before it is in the chain
   Owned<Cargo> loading;                     // cargo before its record is put
   std::atomic<std::uint32_t> loading_from;  // the tail's position then
+  std::atomic<std::uint64_t> head_seen;     // a head of the past: room that is surely there
   // A message that is put in pieces: {1, the tail's position before it}, and {1, its end} once the
   // record that ends it is about to be put.
   std::atomic<std::uint64_t> streaming_from;

@@ -36,7 +36,9 @@ Segment& allocate_segment(Owned<Segment>& place, std::uint32_t base, std::uint32
 // A segment of `units` behind the last one, beginning at the tail.
 void link_segment(ByteChannel& channel, std::uint32_t units) {
   Segment& last = *channel.tail_segment.load();
-  Segment& next = allocate_segment(channel.linking, Cursor(channel.tail.load()).position(), units);
+  const std::uint32_t base = Cursor(channel.tail.load()).position();
+  channel.room_ends = base;  // what it says is true of the last one only
+  Segment& next = allocate_segment(channel.linking, base, units);
   // If killed here: recover_tail() frees it, or finds it linked and goes on.
   last.next.name(&next);
   channel.linking.name(nullptr);

@@ -10,6 +10,7 @@
 
 #include <kin/error.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <new>
@@ -98,6 +99,67 @@ void load(ByteChannel& channel, const OutgoingCargo& cargo, std::uint32_t at) {
   }
 }
 
+// Where a record can stand: its ring, and the units to commit, a pad before it included; 0: nowhere yet.
+struct Room {
+  Segment* segment;
+  std::uint32_t units;
+};
+
+// Looks for room, and grows the ring as far as it may be.
+Room make_room(ByteChannel& channel, Cursor tail, std::uint32_t units, std::uint32_t spare,
+               Obstacle& obstacle) {
+  Segment* segment = channel.tail_segment.load(std::memory_order_relaxed);
+  const std::uint32_t at_once = room_for(channel, *segment, tail, units, spare);
+  if (at_once != 0) return {.segment = segment, .units = at_once};
+  look_at_head(channel);
+  const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
+  if (tail.position() - head.position() > std::uint32_t{1} << 30 ||
+      tail.count_since(head) >= Cursor::count_mask / 2) {
+    throw std::bad_alloc();  // positions and counts would wrap around
+  }
+  bring_base_along(*segment, tail, head);
+  const std::uint32_t now = room_for(channel, *segment, tail, units, spare);
+  if (now != 0) return {.segment = segment, .units = now};
+  if (channel.most_units != 0 && segment->units() >= channel.most_units) {
+    const std::uint32_t rest =
+        segment->units() - ((tail.position() - segment->base) & segment->mask);
+    const std::uint32_t with_pad = units <= rest ? units : rest + units;
+    obstacle.head_position = tail.position() + with_pad + spare - segment->units();
+    return {.segment = segment, .units = 0};
+  }
+  link_larger(channel, units + spare);
+  return {.segment = channel.tail_segment.load(), .units = units};
+}
+
+// Up to where records can follow one another from `at` on, without a look: there the ring is free, has its pages, and
+// does not begin again.
+std::uint32_t end_of_room(const ByteChannel& channel, const Segment& segment, std::uint32_t at) {
+  const std::uint32_t base = segment.base.load(std::memory_order_relaxed);
+  const std::uint32_t head = Cursor(channel.head_seen.load(std::memory_order_relaxed)).position();
+  const std::uint32_t from = is_before(head, base) ? base : head;
+  const std::uint32_t index = (at - base) & segment.mask;
+  const auto with_pages = static_cast<std::uint32_t>(segment.populated / Cursor::unit);
+  return at + std::min(segment.units() - (at - from), with_pages - index);
+}
+
+// The same as make_room(), and makes ready what is there: pages, a pad, and the end of the room for those who come.
+[[gnu::noinline]] Room take_room(ByteChannel& channel, Cursor tail, std::uint32_t units,
+                                 std::uint32_t spare, Obstacle& obstacle) {
+  const Room room = make_room(channel, tail, units, spare, obstacle);
+  if (room.units == 0) return room;
+  Segment& segment = *room.segment;
+  const std::uint32_t at = tail.position() + (room.units - units);
+  populate_for(segment, at, units);
+  if (room.units != units) {
+    populate_for(segment, tail.position(), 1);
+    const std::size_t pad = (room.units - units - 1) * Cursor::unit;
+    *segment.unit(tail.position()) = record_head(pad, RecordKind::pad);
+  }
+  // Not behind a pad: if this put does not come to its commit, the next begins at the tail again.
+  channel.room_ends = at == tail.position() ? end_of_room(channel, segment, at) : tail.position();
+  return room;
+}
+
 }  // namespace
 
 bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& obstacle) {
@@ -113,50 +175,24 @@ bool put_record(ByteChannel& channel, const Draft& draft, Line& line, Obstacle& 
   if (length > longest_message) throw std::bad_alloc();
   const std::uint32_t units = units_for(length);
   const std::uint32_t spare = is_piece(draft.kind) ? 1 : 0;
-  Segment* segment = channel.tail_segment.load(std::memory_order_relaxed);
-  std::uint32_t wanted = room_for(channel, *segment, tail, units, spare);
-  if (wanted == 0) {
-    look_at_head(channel);
-    const Cursor head(channel.head_seen.load(std::memory_order_relaxed));
-    if (tail.position() - head.position() > std::uint32_t{1} << 30 ||
-        tail.count_since(head) >= Cursor::count_mask / 2) {
-      throw std::bad_alloc();  // positions and counts would wrap around
-    }
-    bring_base_along(*segment, tail, head);
-    wanted = room_for(channel, *segment, tail, units, spare);
-  }
-  if (wanted == 0 && channel.most_units != 0 && segment->units() >= channel.most_units) {
-    const std::uint32_t rest =
-        segment->units() - ((tail.position() - segment->base) & segment->mask);
-    const std::uint32_t with_pad = units <= rest ? units : rest + units;
-    obstacle.head_position = tail.position() + with_pad + spare - segment->units();
-    return false;
-  }
-  if (wanted == 0) {
-    link_larger(channel, units + spare);
-    segment = channel.tail_segment.load();
-    wanted = units;
-  }
-  const std::uint32_t at = tail.position() + (wanted - units);
-  populate_for(*segment, at, units);
-  if (wanted != units) {
-    populate_for(*segment, tail.position(), 1);
-    const std::size_t pad = (wanted - units - 1) * Cursor::unit;
-    *segment->unit(tail.position()) = record_head(pad, RecordKind::pad);
+  Room room{.segment = channel.tail_segment.load(std::memory_order_relaxed), .units = units};
+  if (is_before(channel.room_ends, tail.position() + units + spare)) {
+    room = take_room(channel, tail, units, spare, obstacle);
+    if (room.units == 0) return false;
   }
   if (channel.bell.wanted.load(std::memory_order_relaxed) != Bell::no) {
     ring_before_commit(channel, line);
   }
+  const std::uint32_t at = tail.position() + (room.units - units);
   if (draft.cargo != nullptr) load(channel, *draft.cargo, at);
-  std::uint64_t* record = segment->unit(at);
+  std::uint64_t* record = room.segment->unit(at);
   record[0] = record_head(length, draft.kind);
   write_contents(channel, draft, record + 1);
-  prefetch_ahead(*segment, tail.position(), tail.position() + wanted);
-  if (draft.kind == RecordKind::last) {
-    channel.streaming_to.store(noted(tail.position() + wanted));
-  }
+  const std::uint32_t end = tail.position() + room.units;
+  prefetch_ahead(*room.segment, tail.position(), end);
+  if (draft.kind == RecordKind::last) channel.streaming_to.store(noted(end));
   // If killed here: the message was never put; its space is written over by the next.
-  commit_tail(channel, tail.moved_to(tail.position() + wanted));
+  commit_tail(channel, tail.moved_to(end));
   // If killed here: the message is put; recover_tail() sees that its cargo is on its way.
   if (draft.cargo != nullptr) channel.loading.name(nullptr);
   return true;
