@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <thread>
@@ -79,12 +80,20 @@ void take_first(const kin::Queue<int>& queue, int first) {
   require(queue.try_get() == first, "a message can't be taken beside a stopped process");
 }
 
+/// The ring that a queue puts into.
+template <typename T>
+const kin::detail::Segment& ring_of(const kin::Queue<T>& queue) {
+  return *crash::channel_of(queue).tail_segment.load();
+}
+std::uintptr_t end_of(const kin::detail::Segment& ring) {
+  return reinterpret_cast<std::uintptr_t>(&ring) + kin::detail::Segment::header_size +
+         ring.units() * kin::detail::Cursor::unit;
+}
 /// How many bytes lie between the tail and the ring's end.
 template <typename T>
 std::size_t rest_of_ring(const kin::Queue<T>& queue) {
-  const kin::detail::ByteChannel& channel = crash::channel_of(queue);
-  const kin::detail::Segment& ring = *channel.tail_segment.load();
-  const kin::detail::Cursor tail(channel.tail.load());
+  const kin::detail::Segment& ring = ring_of(queue);
+  const kin::detail::Cursor tail(crash::channel_of(queue).tail.load());
   return std::size_t{ring.units() - ((tail.position() - ring.base) & ring.mask)} *
          kin::detail::Cursor::unit;
 }
@@ -117,6 +126,9 @@ TEST_SUITE("queue put") {
               put.prepare();
               neighbour.emplace();
               neighbour->put(kept);
+              require(reinterpret_cast<std::uintptr_t>(&ring_of(*neighbour)) ==
+                          end_of(ring_of(*put.queue)),
+                      "no other ring lies right behind");
               while (rest_of_ring(*put.queue) > put.item.size()) {
                 put.queue->put(put.before);
                 require(put.queue->get() == put.before, "the queue does not work");
@@ -126,7 +138,10 @@ TEST_SUITE("queue put") {
         .check =
             [&](const Moment& moment) {
               const std::string outcome = put.outcome(moment);
-              require(neighbour->get() == kept, "a message was written past its ring");
+              const kin::detail::Segment& behind = ring_of(*neighbour);
+              require(behind.units() == ring_of(*put.queue).units() && !behind.next,
+                      "a message was written past its ring");
+              require(neighbour->get() == kept, "another queue lost its message");
               return outcome;
             },
         .expected = {never_put, put_whole},

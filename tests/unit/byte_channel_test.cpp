@@ -251,6 +251,10 @@ TEST_SUITE("byte_channel") {
     CHECK(chunks() < before + 5);
     CHECK(pipe.channel().head_segment->units() * Cursor::unit == std::size_t{16} << 10);
     CHECK(pipe.channel().head_segment.get() == pipe.channel().tail_segment.load());
+    // What writers knew of the room was of the large one.
+    CHECK(pipe.channel().room_ends == Cursor(pipe.channel().tail.load()).position());
+    for (int i = 0; i < 40; ++i) CHECK(pipe.put(1000));
+    CHECK(pipe.get_all());
     CHECK(traffic(pipe, 1000, 1000, 5, 1));
   }
 

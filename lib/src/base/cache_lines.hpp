@@ -27,14 +27,16 @@ inline const bool reading_slows_the_writer =
     false;
 #endif
 
-/// Writes into each cache line of a place what it holds, so that this processor has it alone and hands it over as a
-/// whole to the next that writes there. Only for who may write there itself.
+/// Writes into each cache line of a place, which is not empty, what it holds: so that this processor has it alone, and
+/// hands it over as a whole to the next that writes there. Only for who may write there itself.
 inline void write_back(std::span<std::uint64_t> words) noexcept {
   constexpr std::size_t line = 64 / sizeof(std::uint64_t);
-  for (std::size_t at = 0; at < words.size(); at += line) {
-    const std::atomic_ref<std::uint64_t> word(words[at]);
+  const auto again = [](std::uint64_t& place) {
+    const std::atomic_ref<std::uint64_t> word(place);
     word.store(word.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  }
+  };
+  for (std::size_t at = 0; at < words.size(); at += line) again(words[at]);
+  again(words.back());
 }
 
 }  // namespace kin::detail

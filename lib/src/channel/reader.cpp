@@ -52,7 +52,8 @@ struct Found {
 
 // Hands out a record's bytes. When the ring comes round the writer wants the record's lines back, and waits for each in
 // the unlock behind its put: where it gets them sooner for that, they are written to. Not those of a record far behind
-// the tail, which have left the writer's cache: to write to them would wait as well. `./tests/run bench`: queue_rate.
+// the tail (where it was seen last), which have left the writer's cache: to write to them would wait as well.
+// `./tests/run bench`: queue_rate.
 // If killed in between: the record holds what it held.
 void hand_out(const ByteChannel& channel, const Found& found, Sink sink, const Part& part) {
   constexpr std::uint32_t far = (std::uint32_t{128} << 10) / Cursor::unit;
@@ -63,7 +64,7 @@ void hand_out(const ByteChannel& channel, const Found& found, Sink sink, const P
 }
 
 void commit(ByteChannel& channel, Cursor head, const Found& found) {
-  // SYNC head: the bytes were read before this; pairs with the acquire in put_record().
+  // SYNC head: the bytes were read before this; pairs with the acquire in look_at_head().
   channel.head.store(head.moved_to(found.end()).word(), std::memory_order_release);
 }
 

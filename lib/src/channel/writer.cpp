@@ -56,7 +56,7 @@ void prefetch_ahead(Segment& segment, std::uint32_t from, std::uint32_t to) {
 }
 
 void look_at_head(ByteChannel& channel) {
-  // SYNC head: pairs with the release in take_record(): what the reader took may be written over.
+  // SYNC head: pairs with the release in commit(), reader.cpp: what was taken may be written over.
   channel.head_seen.store(channel.head.load(std::memory_order_acquire), std::memory_order_relaxed);
 }
 
